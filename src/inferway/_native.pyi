@@ -1,0 +1,151 @@
+"""Bytes to numbers, in Rust. Everything here is compared with a plain Python oracle in tests/property."""
+
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+@final
+class RequestFields:
+    """What a decision needs from a request body."""
+
+    model: str | None
+    stream: bool
+    max_tokens: int
+    priority: int | None
+    cache_salt: str | None
+    prompt_bytes: int
+    hashes: NDArray[np.uint64]
+
+def request_fields(chunks: list[bytes], kind: int) -> RequestFields:
+    """Reads a request body given in arbitrary pieces. ValueError (message, byte offset) when it is not legal JSON."""
+
+@final
+class Usage:
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+def response_usage(chunks: list[bytes], event_stream: bool) -> Usage | None:
+    """Token usage of a response body (JSON, or server-sent events) given in arbitrary pieces."""
+
+def hash_seed(name: str) -> int:
+    """xxh3_64 of the name: the model's part of an index key."""
+
+def block_hashes(prompt: bytes, seed: int) -> NDArray[np.uint64]:
+    """Chained block hashes with the block schedule of docs/pick-protocol.md."""
+
+def fixed_block_hashes(data: bytes, block_bytes: int, seed: int) -> NDArray[np.uint64]:
+    """Chained xxh3 over full blocks of one size, as an engine's own block cache does."""
+
+def block_end_bytes(blocks: int) -> int:
+    """Offset in the prompt at which block number `blocks` begins, i.e. the bytes that so many blocks cover."""
+
+@final
+class PrefixIndex:
+    """Which endpoint probably holds which prompt blocks: one LRU per endpoint over one shared key table.
+
+    Endpoints are small integers given by the caller. Memory is bounded by `blocks_max` entries over all endpoints.
+    """
+
+    def __init__(self, blocks_max: int) -> None: ...
+    def set_capacity(self, endpoint: int, bytes_max: int) -> None:
+        """Prompt bytes that the engine can keep; the endpoint's oldest blocks beyond it are forgotten."""
+    def match(self, hashes: NDArray[np.uint64], seed: int, endpoints: int) -> NDArray[np.float64]:
+        """Bytes of the longest known prefix on each of the endpoints 0 … endpoints-1. Shape (endpoints,)."""
+    def insert(self, endpoint: int, hashes: NDArray[np.uint64], seed: int) -> None:
+        """Records that this prompt was sent to the endpoint; refreshes blocks that were known."""
+    def clear(self, endpoint: int) -> None: ...
+    def __len__(self) -> int: ...
+    def endpoint_bytes(self, endpoint: int) -> int: ...
+    def memory_bytes(self) -> int: ...
+
+@final
+class Pick:
+    """One PICK frame."""
+
+    stream: int
+    received_ns: int
+    body_bytes: int
+    prompt_bytes: int
+    max_tokens: int
+    priority: int | None
+    kind: int
+    streaming: bool
+    repeated: bool
+    pool: str
+    model: str
+    objective: str
+    fairness: str
+    session: str
+    request_id: str
+    hashes: NDArray[np.uint64]
+
+@final
+class First:
+    stream: int
+    ttft_us: int
+    status: int
+
+@final
+class Done:
+    stream: int
+    end: int
+    usage: bool
+    first_seen: bool
+    event_stream: bool
+    status: int
+    ttft_us: int
+    duration_us: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    endpoint: str
+
+@final
+class Open:
+    stream: int
+    charged_uncached: int
+    charged_context: int
+    phase: int
+    pool: str
+    model: str
+    endpoint: str
+
+@final
+class Hello:
+    major: int
+    minor: int
+    filter_id: int
+
+Frame = Pick | First | Done | Open | Hello
+
+@final
+class FrameReader:
+    """Cuts a byte stream into frames. ValueError on a broken frame: the connection cannot go on."""
+
+    def __init__(self) -> None: ...
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]: ...
+
+def encode_welcome(epoch: int, heartbeat_ms: int) -> bytes: ...
+def encode_endpoints(
+    stream: int, charged_uncached: int, charged_context: int, endpoints: str, model: str
+) -> bytes: ...
+def encode_reject(
+    stream: int, status: int, retry_after_ms: int, type: str, code: str, message: str, reason: str
+) -> bytes: ...
+def encode_heartbeat() -> bytes: ...
+def encode_frame(frame: Frame) -> bytes:
+    """The filter's side of the codec, for tests and tools."""
+
+@final
+class MetricsPage:
+    """The samples of one Prometheus text page that a set of names selects."""
+
+    def value(self, name: str) -> float | None:
+        """The single (or last) sample of that name; None when it is absent or NaN."""
+    def labels(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Every sample of that name with its labels, in order."""
+
+def parse_metrics(page: bytes, names: list[str]) -> MetricsPage:
+    """Reads only the samples whose metric name is listed; other lines cost a byte scan. Bad lines are skipped."""

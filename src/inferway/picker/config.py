@@ -1,0 +1,68 @@
+"""What control tells the picker and what the picker tells control, as JSON lines over one unix socket.
+
+Control sends a whole `PickerConfig` at every change; the picker builds a new runtime from it and swaps (ARCHITECTURE.md rule 5), keeping
+what it knows of endpoints that stay. The picker sends a `PickerStatus` when something changed, at least every second.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndpointConfig(_Message):
+    address: str = Field(description="ip:port, or [ip6]:port: what Envoy and the destination header use")
+    server: str = Field(description="namespace/name of the ModelServer")
+    engine: str = "vllm"
+    metrics_path: str = "/metrics"
+
+
+class PoolConfig(_Message):
+    name: str = Field(description="namespace/name of the InferencePool")
+    endpoints: tuple[EndpointConfig, ...] = ()
+    policy: str = "marginal-cost"
+    objectives: dict[str, int] = Field(default_factory=dict, description="objective name to priority")
+
+
+class ScrapeConfig(_Message):
+    interval_min_s: float = Field(0.1, description="fastest pace per endpoint while requests run")
+    interval_max_s: float = Field(5.0, description="slowest pace, reached when idle or when the cost cap bites")
+    cost_max_ratio: float = Field(0.05, description="share of one core that scraping may use")
+    timeout_s: float = Field(1.0, description="per scrape")
+    concurrency_max: int = Field(16, description="scrapes under way at once")
+
+
+class PickerConfig(_Message):
+    version: int = Field(description="counts up; echoed in the status")
+    pools: tuple[PoolConfig, ...] = ()
+    scrape: ScrapeConfig = ScrapeConfig()
+    heartbeat_ms: int = 100
+    index_blocks_max: int = Field(4_000_000, description="prefix index entries over all endpoints")
+
+
+class EndpointStatus(_Message):
+    address: str
+    reachable: bool | None = Field(description="None: not tried yet")
+    age_s: float | None = Field(description="since the last good scrape")
+    models: tuple[str, ...] = Field((), description="models and adapters that /v1/models lists")
+    adapters: tuple[str, ...] = Field((), description="those of them that are LoRA adapters")
+    in_flight: int = 0
+    waiting: float | None = None
+    running: float | None = None
+    kv_usage_ratio: float | None = None
+    picks: int = 0
+
+
+class PoolStatus(_Message):
+    name: str
+    endpoints: tuple[EndpointStatus, ...] = ()
+
+
+class PickerStatus(_Message):
+    version: int = Field(description="of the configuration that is in force")
+    pools: tuple[PoolStatus, ...] = ()
+    error: str = Field("", description="why the newest configuration was refused, if it was")
+    metrics: str = Field("", description="the picker's own metrics in Prometheus text form")

@@ -1,0 +1,65 @@
+"""The contract between a policy and the machinery that runs it.
+
+A policy is a function of one request and the endpoint columns that returns one cost per endpoint; the lowest cost wins, ties are broken at
+random. Inside a batch the machinery calls it request by request, and charges each pick to the columns before the next call, so
+a burst spreads (ARCHITECTURE.md rule 4). Columns are live numpy views of shape (N,): a policy reads them and never writes.
+
+Unknown is not zero: a value that was never scraped is NaN. A policy must give an endpoint with unknown values no better a
+cost than the same endpoint with any known value would get at its worst reasonable reading; `inferway.testing` will check it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a policy may know of a request. Token counts are estimates (bytes over the measured bytes per token)."""
+
+    prompt_tokens: float
+    output_tokens: float  # expected: running mean of the model, capped by the client's own limit
+    priority: int
+    matched_tokens: Floats  # (N,) prompt tokens that each endpoint probably has cached
+    adapter_tier: Floats  # (N,) 0 resident, 1 room to load it, 2 already waiting for it there, 3 full; all 0 for a base model
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Columns of a pool's endpoints, each of shape (N,)."""
+
+    in_flight: Floats  # requests we sent that have not ended
+    pending_tokens: Floats  # uncached prompt tokens sent whose first token has not come
+    context_tokens: Floats  # prompt + expected output tokens in flight
+    waiting: Floats  # scraped; NaN = unknown
+    running: Floats  # scraped; NaN = unknown
+    kv_usage_ratio: Floats  # scraped, 0 … 1; NaN = unknown
+    metrics_age_s: Floats  # since the last good scrape; inf = never
+    ready: Bools  # may receive requests
+
+    def __len__(self) -> int:
+        return len(self.in_flight)
+
+
+class Random(Protocol):
+    """The part of numpy's Generator that policies may use."""
+
+    def random(self, size: int) -> Floats: ...
+
+
+class Policy(Protocol):
+    """Stateless but for what the constructor took; `sequence` counts the pool's picks and `rng` is the pool's own."""
+
+    name: str
+
+    def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
+        """Cost per endpoint, shape (N,), finite; lower is better. Readiness is applied by the caller."""
+        ...

@@ -1,0 +1,1 @@
+"""Resources to a routing model and their status. Pure: no I/O, no clock, no randomness."""

@@ -1,0 +1,110 @@
+"""The routing model: everything the data plane needs, with every reference resolved.
+
+Problem: xDS, the picker and the status page must agree on what a set of manifests means. Model: `translate` (translate.py) turns
+resources into one frozen `RoutingModel`; `inferway.envoy` turns that into xDS and `picker_config` into the picker's snapshot.
+Invariants: routes stand in the order in which they are tried; every name a route uses exists in `pools` or `server_groups`, or the
+reference is an explicit `error`. The model knows nothing of Envoy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class MatchKind(StrEnum):
+    EXACT = "exact"
+    PREFIX = "prefix"  # by path element: /a matches /a and /a/b, not /ab
+    REGEX = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of one model server. `host` is an IP literal or a DNS name, as written in the manifest."""
+
+    host: str
+    port: int
+    server: str  # namespace/name of the ModelServer
+    engine: str
+    metrics_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    name: str  # namespace/name
+    endpoints: tuple[Endpoint, ...]
+    h2c: bool
+    fail_open: bool
+    policy: str
+    objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGroup:
+    """A plain backend: ModelServers balanced by Envoy itself, without the picker."""
+
+    name: str  # namespace/name of the ModelServer
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueMatch:
+    """A header or query-parameter condition. Header names are lower case."""
+
+    name: str
+    kind: MatchKind  # exact or regex
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    path_kind: MatchKind = MatchKind.PREFIX
+    path: str = "/"
+    method: str | None = None
+    headers: tuple[ValueMatch, ...] = ()
+    query: tuple[ValueMatch, ...] = ()
+
+
+class TargetKind(StrEnum):
+    POOL = "pool"
+    SERVERS = "servers"
+    ERROR = "error"  # an unresolved reference: its share of the traffic is answered 500, as Gateway API says
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    kind: TargetKind
+    name: str  # key in RoutingModel.pools / server_groups; for an error: what could not be resolved
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One match of one HTTPRoute rule. An empty `targets` answers 500."""
+
+    name: str  # namespace/route/rule index/match index
+    match: RouteMatch
+    targets: tuple[Target, ...]
+    request_timeout_s: float | None = None
+    backend_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    hostnames: tuple[str, ...]  # "*" or "*.example.com" or "example.com"
+    routes: tuple[Route, ...]  # in the order in which they are tried
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    name: str  # namespace/gateway/listener
+    address: str
+    port: int
+    hosts: tuple[VirtualHost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingModel:
+    listeners: tuple[Listener, ...] = ()
+    pools: dict[str, Pool] = field(default_factory=dict)
+    server_groups: dict[str, ServerGroup] = field(default_factory=dict)
