@@ -1,8 +1,9 @@
 """The routing model: everything the data plane needs, with every reference resolved.
 
-Problem: xDS, the picker and the status page must agree on what a set of manifests means. Model: `translate` (translate.py) turns
-resources into one frozen `RoutingModel`; `inferway.envoy` turns that into xDS and `picker_config` into the picker's snapshot.
-Invariants: routes stand in the order in which they are tried; every name a route uses exists in `pools` or `server_groups`, or the
+Problem: xDS, the picker and the status page must agree on what a set of manifests means. Model:
+`translate` (translate.py) turns resources into one frozen `RoutingModel`; `inferway.envoy` turns
+that into xDS and `picker_config` into the picker's snapshot. Invariants: routes stand in the order
+in which they are tried; every name a route uses exists in `pools` or `server_groups`, or the
 reference is an explicit `error`. The model knows nothing of Envoy.
 """
 
@@ -20,7 +21,7 @@ class MatchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of one model server. `host` is an IP literal or a DNS name, as written in the manifest."""
+    """One address of one model server. `host` is an IP literal or a DNS name, as written."""
 
     host: str
     port: int
@@ -68,7 +69,8 @@ class RouteMatch:
 class TargetKind(StrEnum):
     POOL = "pool"
     SERVERS = "servers"
-    ERROR = "error"  # an unresolved reference: its share of the traffic is answered 500, as Gateway API says
+    # An unresolved reference: its share of the traffic is answered 500, as the Gateway API says.
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One match of one HTTPRoute rule. An empty `targets` answers 500."""
+    """One match of one HTTPRoute rule. Empty `targets` answer 500. A timeout of 0 means none at all;
+    None means that the manifest does not say."""
 
     name: str  # namespace/route/rule index/match index
     match: RouteMatch

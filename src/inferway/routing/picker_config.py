@@ -1,0 +1,91 @@
+"""What the picker has to know of a routing model: pools, with endpoints as addresses to dial.
+
+Problem: manifests name servers by IP or DNS name, while the picker, the destination header and
+Envoy's host list must all use one spelling of `ip:port`. Model: `hosts_to_resolve` says which names
+the caller has to look up, `pool_targets` combines the answers with the model. Invariants: addresses
+are unique inside a pool and ordered as the model orders endpoints, then as the resolver answered; a
+name without an answer gives no endpoint. No look-up happens here, and the types are this room's
+own: control translates them into the picker's messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferway.routing.model import Endpoint, Pool, RoutingModel, ServerGroup
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedEndpoint:
+    address: str  # ip:port or [ip6]:port
+    server: str  # namespace/name of the ModelServer
+    engine: str
+    metrics_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTargets:
+    name: str  # namespace/name of the InferencePool
+    policy: str
+    objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
+    endpoints: tuple[ResolvedEndpoint, ...]
+
+
+def is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def endpoint_address(ip: str, port: int) -> str:
+    """`ip:port` in the spelling that everyone uses: shortest form, IPv6 in brackets."""
+    parsed = ip_address(ip)
+    host = f"[{parsed}]" if isinstance(parsed, IPv6Address) else str(parsed)
+    return f"{host}:{port}"
+
+
+def hosts_to_resolve(model: RoutingModel) -> tuple[str, ...]:
+    """The DNS names among all endpoints of pools and server groups, sorted."""
+    backends: list[Pool | ServerGroup] = [*model.pools.values(), *model.server_groups.values()]
+    hosts = {endpoint.host for backend in backends for endpoint in backend.endpoints}
+    return tuple(sorted(host for host in hosts if not is_ip(host)))
+
+
+def pool_targets(
+    model: RoutingModel, resolve: Mapping[str, tuple[str, ...]]
+) -> tuple[PoolTargets, ...]:
+    """Every pool with resolved endpoints; `resolve` maps DNS names to IP addresses."""
+    return tuple(_targets(pool, resolve) for pool in model.pools.values())
+
+
+def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
+    endpoints: dict[str, ResolvedEndpoint] = {}
+    for endpoint in pool.endpoints:
+        for ip in _addresses(endpoint, resolve):
+            address = endpoint_address(ip, endpoint.port)
+            endpoints.setdefault(
+                address,
+                ResolvedEndpoint(
+                    address=address,
+                    server=endpoint.server,
+                    engine=endpoint.engine,
+                    metrics_path=endpoint.metrics_path,
+                ),
+            )
+    return PoolTargets(
+        name=pool.name,
+        policy=pool.policy,
+        objectives=pool.objectives,
+        endpoints=tuple(endpoints.values()),
+    )
+
+
+def _addresses(endpoint: Endpoint, resolve: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return (endpoint.host,) if is_ip(endpoint.host) else resolve.get(endpoint.host, ())

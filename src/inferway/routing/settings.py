@@ -1,0 +1,26 @@
+"""What translation must know besides the resources.
+
+Problem: the same manifests are served by differently configured processes. Model: one frozen value,
+built by the command line. Names of policies are passed in because routing may not know the picker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONTROLLER_NAME = "inferway.dev/gateway-controller"
+GATEWAY_CLASS = "inferway"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """Defaults are those of `inferway run` on a directory."""
+
+    controller_name: str = CONTROLLER_NAME  # GatewayClasses with this controllerName are ours
+    listen_address: str = "127.0.0.1"  # where a Gateway without spec.addresses listens
+    port: int = 8080  # of the Gateway that is made up when the manifests have none
+    default_policy: str = "marginal-cost"  # of pools that name none
+    policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
+    # A directory holds no Services, so a foreign picker's Service cannot be there: the built-in
+    # picker takes its place. On Kubernetes the same reference is an error.
+    built_in_picker_for_missing_service: bool = True
