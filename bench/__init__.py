@@ -1,0 +1,1 @@
+"""Benchmarks. Each is a module to run: `python -m bench.overhead --help`."""
