@@ -12,7 +12,8 @@ def row(cells: list[str]) -> str:
 def render(result: dict[str, Any], *, stream_tokens: int, idle_servers: int) -> str:
     machine = result["machine"]
     text = (
-        f"# Overhead\n\nMedians of {result['rounds']} interleaved rounds; commit {machine['commit']}; "
+        f"# Overhead\n\nMedians of {result['rounds']} interleaved rounds; "
+        f"commit {machine['commit']}; "
         f"{machine['cpu']}, {machine['cores']} cores shared by load generator, backend and "
         f"gateway; "
         f"load average at start {machine['load_average']:.1f}.\n"
