@@ -1,1 +1,32 @@
-""""""
+"""Typed Kubernetes-style resources: decode strictly, default, validate, conditions. Knows no I/O.
+
+Problem: manifests come from people, files and the Kubernetes API; everything behind this room wants
+values that are complete, typed and legal. Model: one frozen pydantic model per kind with the
+upstream CRD's defaults and limits; `decode` turns text into them and reports every mistake with
+file, line and field. Invariant: an object that exists is valid by itself. What this room does not
+do: resolve references between objects, which is routing's, and read files, which is sources'.
+"""
+
+from .gateway import Gateway
+from .gateway_class import GatewayClass
+from .http_route import HTTPRoute
+from .inference_objective import InferenceObjective
+from .inference_pool import InferencePool
+from .meta import Object, ObjectMeta, ResourceKey
+from .model_server import ModelServer
+from .resource_set import Entry, Origin, ResourceSet
+
+__all__ = [
+    "Entry",
+    "Gateway",
+    "GatewayClass",
+    "HTTPRoute",
+    "InferenceObjective",
+    "InferencePool",
+    "ModelServer",
+    "Object",
+    "ObjectMeta",
+    "Origin",
+    "ResourceKey",
+    "ResourceSet",
+]

@@ -1,0 +1,86 @@
+"""The kinds that this version understands, and what people call them on the command line."""
+
+from dataclasses import dataclass
+
+from .gateway import Gateway
+from .gateway_class import GatewayClass
+from .http_route import HTTPRoute
+from .inference_objective import InferenceObjective
+from .inference_pool import InferencePool
+from .model_server import ModelServer
+from .references import GATEWAY_GROUP, INFERENCE_GROUP
+from .resource_set import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """`api_versions` are group/version, the preferred one first."""
+
+    kind: str
+    api_versions: tuple[str, ...]
+    plural: str
+    short_names: tuple[str, ...]
+    namespaced: bool
+    model: type[Resource]
+
+
+KINDS = (
+    KindInfo(
+        "GatewayClass",
+        (f"{GATEWAY_GROUP}/v1", f"{GATEWAY_GROUP}/v1beta1"),
+        "gatewayclasses",
+        ("gc",),
+        namespaced=False,
+        model=GatewayClass,
+    ),
+    KindInfo(
+        "Gateway",
+        (f"{GATEWAY_GROUP}/v1", f"{GATEWAY_GROUP}/v1beta1"),
+        "gateways",
+        ("gtw", "gw"),
+        namespaced=True,
+        model=Gateway,
+    ),
+    KindInfo(
+        "HTTPRoute",
+        (f"{GATEWAY_GROUP}/v1", f"{GATEWAY_GROUP}/v1beta1"),
+        "httproutes",
+        ("route",),
+        namespaced=True,
+        model=HTTPRoute,
+    ),
+    KindInfo(
+        "InferencePool",
+        (f"{INFERENCE_GROUP}/v1",),
+        "inferencepools",
+        ("infpool", "pool"),
+        namespaced=True,
+        model=InferencePool,
+    ),
+    KindInfo(
+        "InferenceObjective",
+        ("inference.networking.x-k8s.io/v1alpha2", "llm-d.ai/v1alpha2"),
+        "inferenceobjectives",
+        ("infobj", "objective"),
+        namespaced=True,
+        model=InferenceObjective,
+    ),
+    KindInfo(
+        "ModelServer",
+        ("inferway.dev/v1alpha1",),
+        "modelservers",
+        ("ms", "server"),
+        namespaced=True,
+        model=ModelServer,
+    ),
+)
+
+BY_KIND = {info.kind: info for info in KINDS}
+_BY_ANY_NAME = {
+    name.lower(): info for info in KINDS for name in (info.kind, info.plural, *info.short_names)
+}
+
+
+def find_kind(name: str) -> KindInfo | None:
+    """By kind, singular, plural or short name, in any case."""
+    return _BY_ANY_NAME.get(name.lower())

@@ -1,0 +1,99 @@
+"""The string and number types that Kubernetes and Gateway API resources are made of.
+
+Problem: names, label values, host names and durations have exact grammars upstream; a manifest that
+the Kubernetes API refuses must not load from a directory either. Model: each type is `str` or `int`
+with the upstream limits attached, so they also appear in the JSON schema. Numbers and booleans are
+strict: `"90"` is not 90. `PATTERN_MEANING` says every grammar in words for error messages.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+
+DNS_LABEL_PATTERN = rf"^{_LABEL}$"
+DNS_SUBDOMAIN_PATTERN = rf"^{_SUBDOMAIN}$"
+GROUP_PATTERN = rf"^$|^{_SUBDOMAIN}$"
+HOSTNAME_PATTERN = rf"^(\*\.)?{_SUBDOMAIN}$"
+KIND_PATTERN = r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"
+LABEL_KEY_PATTERN = rf"^({_SUBDOMAIN}/)?([A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]$"
+LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
+DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+CONTROLLER_PATTERN = rf"^{_SUBDOMAIN}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$"
+PROTOCOL_PATTERN = rf"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|^{_SUBDOMAIN}\/[A-Za-z0-9]+$"
+ADDRESS_TYPE_PATTERN = (
+    rf"^(Hostname|IPAddress|NamedAddress|{_SUBDOMAIN}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+)$"
+)
+CORS_ORIGIN_PATTERN = r"^(\*|https?:\/\/(\*|(\*\.)?([a-zA-Z0-9-]+\.)*[a-zA-Z0-9-]+)(:[0-9]{1,5})?)$"
+
+PATTERN_MEANING = {
+    DNS_LABEL_PATTERN: "lower-case letters, digits and '-', with a letter or digit at both ends",
+    DNS_SUBDOMAIN_PATTERN: (
+        "lower-case letters, digits, '-' and '.', every part with a letter or digit at both ends"
+    ),
+    GROUP_PATTERN: "an API group such as gateway.networking.k8s.io, or empty for core",
+    HOSTNAME_PATTERN: "a lower-case DNS name, optionally starting with '*.'",
+    KIND_PATTERN: "letters, digits and '-', starting with a letter",
+    LABEL_KEY_PATTERN: "[dns-prefix/]name with up to 63 letters, digits, '-', '_' and '.'",
+    LABEL_VALUE_PATTERN: (
+        "up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+    ),
+    HEADER_NAME_PATTERN: "an HTTP token: letters, digits and !#$%&'*+-.^_`|~",
+    DURATION_PATTERN: "a duration such as 300s, 1m30s or 500ms: units h, m, s, ms, no fractions",
+    CONTROLLER_PATTERN: "a domain and a path, such as inferway.dev/gateway",
+    PROTOCOL_PATTERN: "a protocol such as HTTP or HTTPS, or domain/name",
+    ADDRESS_TYPE_PATTERN: "IPAddress, Hostname, NamedAddress or domain/name",
+    CORS_ORIGIN_PATTERN: "'*' or scheme://host[:port] with scheme http or https",
+}
+
+ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+DnsName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN_PATTERN)
+]
+Namespace = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=DNS_LABEL_PATTERN)
+]
+SectionName = DnsName
+PreciseHostname = DnsName
+Hostname = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=HOSTNAME_PATTERN)]
+Group = Annotated[str, StringConstraints(max_length=253, pattern=GROUP_PATTERN)]
+Kind = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=KIND_PATTERN)]
+# Prefix up to 253, the slash, name up to 63.
+LabelKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)
+]
+LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE_PATTERN)]
+AnnotationValue = Annotated[str, StringConstraints(max_length=4096)]
+HeaderName = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, pattern=HEADER_NAME_PATTERN)
+]
+HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN)]
+ControllerName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=CONTROLLER_PATTERN)
+]
+Protocol = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=PROTOCOL_PATTERN)]
+AddressType = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=ADDRESS_TYPE_PATTERN)
+]
+CorsOrigin = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=CORS_ORIGIN_PATTERN)
+]
+
+PortNumber = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Int32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+Boolean = Annotated[bool, Field(strict=True)]
+
+_DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")
+_MS_PER_UNIT = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+
+def duration_s(duration: str) -> float:
+    """Seconds of a validated Gateway API duration (GEP-2257): the sum of its parts."""
+    parts = _DURATION_PART.findall(duration)
+    return sum(int(number) * _MS_PER_UNIT[unit] for number, unit in parts) / 1000
