@@ -1,1 +1,4 @@
-"""The endpoint picker: queues, scores, picks and accounts. No I/O on the decision path but the socket."""
+"""The endpoint picker.
+
+Queues, scores, picks and accounts. No I/O on the decision path but the socket.
+"""

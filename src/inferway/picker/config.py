@@ -1,7 +1,9 @@
-"""What control tells the picker and what the picker tells control, as JSON lines over one unix socket.
+"""What control tells the picker and what the picker tells control, as JSON lines over one unix
+socket.
 
-Control sends a whole `PickerConfig` at every change; the picker builds a new runtime from it and swaps (ARCHITECTURE.md rule 5), keeping
-what it knows of endpoints that stay. The picker sends a `PickerStatus` when something changed, at least every second.
+Control sends a whole `PickerConfig` at every change; the picker builds a new runtime from it and
+swaps (ARCHITECTURE.md rule 5), keeping what it knows of endpoints that stay. The picker sends a
+`PickerStatus` when something changed, at least every second.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ class _Message(BaseModel):
 
 
 class EndpointConfig(_Message):
-    address: str = Field(description="ip:port, or [ip6]:port: what Envoy and the destination header use")
+    address: str = Field(
+        description="ip:port, or [ip6]:port: what Envoy and the destination header use"
+    )
     server: str = Field(description="namespace/name of the ModelServer")
     engine: str = "vllm"
     metrics_path: str = "/metrics"
@@ -24,31 +28,50 @@ class PoolConfig(_Message):
     name: str = Field(description="namespace/name of the InferencePool")
     endpoints: tuple[EndpointConfig, ...] = ()
     policy: str = "marginal-cost"
-    objectives: dict[str, int] = Field(default_factory=dict, description="objective name to priority")
+    objectives: dict[str, int] = Field(
+        default_factory=dict, description="objective name to priority"
+    )
 
 
 class ScrapeConfig(_Message):
-    interval_min_s: float = Field(0.1, description="fastest pace per endpoint while requests run")
-    interval_max_s: float = Field(5.0, description="slowest pace, reached when idle or when the cost cap bites")
-    cost_max_ratio: float = Field(0.05, description="share of one core that scraping may use")
-    timeout_s: float = Field(1.0, description="per scrape")
-    concurrency_max: int = Field(16, description="scrapes under way at once")
+    interval_min_s: float = Field(
+        default=0.1, description="fastest pace per endpoint while requests run"
+    )
+    interval_max_s: float = Field(
+        default=5.0, description="slowest pace, reached when idle or when the cost cap bites"
+    )
+    cost_max_ratio: float = Field(
+        default=0.05, description="share of one core that scraping may use"
+    )
+    timeout_s: float = Field(default=1.0, description="per scrape")
+    concurrency_max: int = Field(default=16, description="scrapes under way at once")
 
 
 class PickerConfig(_Message):
     version: int = Field(description="counts up; echoed in the status")
     pools: tuple[PoolConfig, ...] = ()
     scrape: ScrapeConfig = ScrapeConfig()
-    heartbeat_ms: int = 100
-    index_blocks_max: int = Field(4_000_000, description="prefix index entries over all endpoints")
+    heartbeat_ms: int = Field(
+        default=100,
+        ge=10,
+        le=10_000,
+        description="pace of the heartbeats that tell a hung picker from a busy one",
+    )
+    index_blocks_max: int = Field(
+        default=4_000_000, ge=1, description="prefix index entries over all endpoints"
+    )
 
 
 class EndpointStatus(_Message):
     address: str
     reachable: bool | None = Field(description="None: not tried yet")
     age_s: float | None = Field(description="since the last good scrape")
-    models: tuple[str, ...] = Field((), description="models and adapters that /v1/models lists")
-    adapters: tuple[str, ...] = Field((), description="those of them that are LoRA adapters")
+    models: tuple[str, ...] = Field(
+        default=(), description="models and adapters that /v1/models lists"
+    )
+    adapters: tuple[str, ...] = Field(
+        default=(), description="those of them that are LoRA adapters"
+    )
     in_flight: int = 0
     waiting: float | None = None
     running: float | None = None
@@ -64,5 +87,7 @@ class PoolStatus(_Message):
 class PickerStatus(_Message):
     version: int = Field(description="of the configuration that is in force")
     pools: tuple[PoolStatus, ...] = ()
-    error: str = Field("", description="why the newest configuration was refused, if it was")
-    metrics: str = Field("", description="the picker's own metrics in Prometheus text form")
+    error: str = Field(
+        default="", description="why the newest configuration was refused, if it was"
+    )
+    metrics: str = Field(default="", description="the picker's own metrics in Prometheus text form")

@@ -1,1 +1,4 @@
-""""""
+"""Conversations with whoever asks for picks.
+
+Pure state machines; `inferway.picker.server` carries their bytes.
+"""

@@ -1,0 +1,100 @@
+"""What can come of a pick, and what the client is told.
+
+Problem: a refusal that is spelled at the place where it happens ends up with another status,
+wording and metric label than its twin elsewhere. Model: a closed enum, which is also the metric
+label, and one table from outcome to reply. Invariant: every outcome but `picked` has exactly one
+reply. Replies have OpenAI's shape (type, code, message of the error object); the wording is our
+own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from inferway._native import encode_reject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Outcome(StrEnum):
+    PICKED = "picked"
+    MODEL_NOT_FOUND = (
+        "model_not_found"  # every server of the pool is known, and none of them serves it
+    )
+    POOL_NOT_FOUND = (
+        "pool_not_found"  # Envoy and the picker hold different configurations for a moment
+    )
+    NO_ENDPOINT = "no_endpoint"  # the pool is empty, or none of its endpoints is ready
+    OVERLOADED = "overloaded"  # the picker's own limit of open streams is reached
+
+
+OUTCOMES: Final = tuple(Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The fields of a REJECT frame.
+
+    `message` may hold {model} and {pool}; an empty `reason` sends no header.
+    """
+
+    status: int
+    type: str
+    code: str
+    message: str
+    retry_after_ms: int = 0
+    reason: str = ""
+
+
+REPLIES: Final[Mapping[Outcome, Reply]] = {
+    Outcome.MODEL_NOT_FOUND: Reply(
+        status=404,
+        type="invalid_request_error",
+        code="model_not_found",
+        message="The model '{model}' is not served here. GET /v1/models lists what is.",
+    ),
+    Outcome.POOL_NOT_FOUND: Reply(
+        status=503,
+        type="service_unavailable",
+        code="pool_not_found",
+        message="The inference pool '{pool}' is not configured yet. Try again in a moment.",
+        retry_after_ms=1_000,
+        reason="pool-not-found",
+    ),
+    Outcome.NO_ENDPOINT: Reply(
+        status=503,
+        type="service_unavailable",
+        code="no_endpoint",
+        message="No model server of this inference pool is ready. Try again in a moment.",
+        retry_after_ms=1_000,
+        reason="no-endpoint",
+    ),
+    Outcome.OVERLOADED: Reply(
+        status=503,
+        type="service_unavailable",
+        code="overloaded",
+        message="The gateway has reached its limit of open requests. Try again in a moment.",
+        retry_after_ms=1_000,
+        reason="overloaded",
+    ),
+}
+
+MODEL_SHOWN_MAX: Final = 200  # characters of a client's model name that are sent back to it
+
+
+def refusal(outcome: Outcome, *, stream: int, model: str, pool: str) -> bytes:
+    """The REJECT frame of an outcome. KeyError for `picked`, which is no refusal."""
+    reply = REPLIES[outcome]
+    shown = model if len(model) <= MODEL_SHOWN_MAX else model[:MODEL_SHOWN_MAX] + "…"
+    return encode_reject(
+        stream,
+        reply.status,
+        reply.retry_after_ms,
+        reply.type,
+        reply.code,
+        reply.message.format(model=shown, pool=pool),
+        reply.reason,
+    )
