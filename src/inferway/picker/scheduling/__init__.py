@@ -1,1 +1,1 @@
-"""Scheduling policies: array expressions over endpoint columns. Pure: time and randomness come as arguments."""
+"""Scheduling policies over endpoint columns. Time and randomness are passed in."""

@@ -1,0 +1,150 @@
+"""Which of our requests are under way where.
+
+Problem: in-flight work is the truth that decisions rest on, so it must be counted the moment a pick
+is made and must never leak, whatever is lost, repeated or reconfigured. Model: `InFlight` holds one
+`Charge` per open stream, keyed by the filter that owns the stream, and books it on the row of its
+address in every pool table that has the address. Invariant: the accounting columns of every bound
+table equal the sum over the open charges, always; so a rebind simply books all of them anew. An
+address that no table has keeps its charges, unbooked, until the streams end. Events of unknown
+streams, and repeated ones, change nothing. It does not decide and does not know the socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from inferway._native import Open
+    from inferway.picker.datalayer.table import EndpointTable
+
+_NOWHERE: Mapping[str, int] = {}
+
+
+@dataclass(slots=True)
+class Charge:
+    """What one open stream holds. Token counts are whole numbers, as the protocol carries them."""
+
+    address: str  # empty: not known where it runs
+    model: str
+    uncached_tokens: int
+    context_tokens: int
+    prompt_bytes: int  # 0: not known (placed by an earlier picker)
+    first_seen: bool = False
+
+
+class InFlight:
+    """Open streams of all filters.
+
+    `active_changed(address, model)` is called when a model comes to have requests in flight on an
+    address, or ceases to.
+    """
+
+    def __init__(self, active_changed: Callable[[str, str], None] | None = None) -> None:
+        self._filters: dict[int, dict[int, Charge]] = {}
+        self._places: dict[str, list[tuple[EndpointTable, int]]] = {}
+        self._models: dict[str, dict[str, int]] = {}
+        self._active_changed = active_changed
+
+    def __len__(self) -> int:
+        return sum(map(len, self._filters.values()))
+
+    def rebind(self, tables: Iterable[EndpointTable]) -> None:
+        """Books every open charge on these tables, which from now on are the ones in force."""
+        self._places = {}
+        for table in tables:
+            table.clear_accounting()
+            for address, row in table.rows.items():
+                self._places.setdefault(address, []).append((table, row))
+        for streams in self._filters.values():
+            for charge in streams.values():
+                self._book(charge)
+
+    def place(
+        self,
+        filter_id: int,
+        stream: int,
+        *,
+        address: str,
+        model: str,
+        uncached_tokens: int,
+        context_tokens: int,
+        prompt_bytes: int = 0,
+    ) -> None:
+        """A pick was made. A stream that was already open moves to the new place."""
+        self._open(
+            filter_id,
+            stream,
+            Charge(address, model, uncached_tokens, context_tokens, prompt_bytes),
+        )
+
+    def replay(self, filter_id: int, frame: Open) -> None:
+        """A stream that an earlier picker (or nobody: fail-open) placed and that still runs."""
+        charge = Charge(
+            frame.endpoint, frame.model, frame.charged_uncached, frame.charged_context, 0
+        )
+        charge.first_seen = frame.phase != 0
+        self._open(filter_id, frame.stream, charge)
+
+    def first(self, filter_id: int, stream: int) -> Charge | None:
+        """The first byte of the answer has come. None: unknown stream, or told before."""
+        charge = self._filters.get(filter_id, {}).get(stream)
+        if charge is None or charge.first_seen:
+            return None
+        charge.first_seen = True
+        for table, row in self._places.get(charge.address, ()):
+            table.first_token(row, charge.uncached_tokens)
+        return charge
+
+    def done(self, filter_id: int, stream: int) -> Charge | None:
+        """The stream has ended. None: unknown stream, or ended before."""
+        streams = self._filters.get(filter_id)
+        charge = streams.pop(stream, None) if streams else None
+        if charge is not None:
+            self._unbook(charge)
+        return charge
+
+    def drop_filter(self, filter_id: int) -> int:
+        """The connection is gone: releases all it held and returns how many streams that were."""
+        streams = self._filters.pop(filter_id, {})
+        for charge in streams.values():
+            self._unbook(charge)
+        return len(streams)
+
+    def models_at(self, address: str) -> Mapping[str, int]:
+        """Requests in flight on an address, by model."""
+        return self._models.get(address, _NOWHERE)
+
+    def _open(self, filter_id: int, stream: int, charge: Charge) -> None:
+        streams = self._filters.setdefault(filter_id, {})
+        before = streams.get(stream)
+        if before is not None:
+            self._unbook(before)
+        streams[stream] = charge
+        self._book(charge)
+        models = self._models.setdefault(charge.address, {})
+        count = models.get(charge.model, 0)
+        models[charge.model] = count + 1
+        if count == 0 and self._active_changed is not None:
+            self._active_changed(charge.address, charge.model)
+
+    def _book(self, charge: Charge) -> None:
+        for table, row in self._places.get(charge.address, ()):
+            table.charge(row, charge.uncached_tokens, charge.context_tokens)
+            if charge.first_seen:
+                table.first_token(row, charge.uncached_tokens)
+
+    def _unbook(self, charge: Charge) -> None:
+        pending = 0 if charge.first_seen else charge.uncached_tokens
+        for table, row in self._places.get(charge.address, ()):
+            table.release(row, pending, charge.context_tokens)
+        models = self._models[charge.address]
+        models[charge.model] -= 1
+        if models[charge.model] == 0:
+            del models[charge.model]
+            if not models:
+                del self._models[charge.address]
+            if self._active_changed is not None:
+                self._active_changed(charge.address, charge.model)

@@ -1,0 +1,200 @@
+"""What each engine calls its metrics, and what a scraped page says in one vocabulary.
+
+Problem: engines publish the same few facts under different names, some as samples, some as labels.
+Model: one `EngineMetrics` per engine, and `read` maps a parsed page to a `Reading`. Invariants: a
+fact that is absent, not finite or out of range is None, never zero; several samples of one name
+(data-parallel ranks, several models) are summed, usage ratios averaged. Sources of the names:
+Gateway API Inference Extension, model server protocol; llm-d-router core metrics extractor; vLLM.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Samples = Sequence[tuple[dict[str, str], float]]
+
+
+class Page(Protocol):
+    """The part of `_native.MetricsPage` that is used here."""
+
+    def labels(self, name: str) -> Samples: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A metric, narrowed to the samples that carry a label value when one is given."""
+
+    name: str
+    label: str = ""
+    value: str = ""
+
+    def read(self, page: Page) -> list[float]:
+        return [
+            number
+            for labels, number in page.labels(self.name)
+            if (not self.label or labels.get(self.label) == self.value)
+            and math.isfinite(number)
+            and number >= 0.0
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A number that an engine publishes as the value of a label."""
+
+    name: str
+    label: str
+
+    def read(self, page: Page) -> list[float]:
+        found = (_number(labels.get(self.label, "")) for labels, _ in page.labels(self.name))
+        return [number for number in found if number is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """Where an engine publishes what we read. Several entries: the first that is there counts."""
+
+    waiting: Sample
+    running: Sample
+    kv_usage_ratio: tuple[Sample, ...]
+    block_size: Sample | Label
+    num_blocks: Sample | Label
+    lora: str = ""  # gauge whose value is the time of its newest sample
+    progress: str = ""  # counter that only a restart can lower
+
+    def names(self) -> list[str]:
+        """Every metric name that `read` needs, sorted."""
+        samples = (self.waiting, self.running, *self.kv_usage_ratio)
+        names = {sample.name for sample in (*samples, self.block_size, self.num_blocks)}
+        return sorted((names | {self.lora, self.progress, STARTED}) - {""})
+
+
+STARTED = "process_start_time_seconds"
+_TRITON_REQUESTS = "nv_trt_llm_request_metrics"
+_TRITON_BLOCKS = "nv_trt_llm_kv_cache_block_metrics"
+
+ENGINES: dict[str, EngineMetrics] = {
+    "vllm": EngineMetrics(
+        waiting=Sample("vllm:num_requests_waiting"),
+        running=Sample("vllm:num_requests_running"),
+        kv_usage_ratio=(
+            Sample("vllm:kv_cache_usage_perc"),
+            Sample("vllm:gpu_cache_usage_perc"),  # its name until vLLM 0.9
+        ),
+        block_size=Label("vllm:cache_config_info", "block_size"),
+        num_blocks=Label("vllm:cache_config_info", "num_gpu_blocks"),
+        lora="vllm:lora_requests_info",
+        progress="vllm:prompt_tokens_total",
+    ),
+    "sglang": EngineMetrics(
+        waiting=Sample("sglang:num_queue_reqs"),
+        running=Sample("sglang:num_running_reqs"),
+        kv_usage_ratio=(Sample("sglang:token_usage"),),
+        block_size=Label("sglang:cache_config_info", "page_size"),
+        num_blocks=Label("sglang:cache_config_info", "num_pages"),
+    ),
+    "trtllm-serve": EngineMetrics(
+        waiting=Sample("trtllm_num_requests_waiting"),
+        running=Sample("trtllm_num_requests_running"),
+        kv_usage_ratio=(Sample("trtllm_kv_cache_utilization"),),
+        block_size=Sample("trtllm_kv_cache_tokens_per_block"),
+        num_blocks=Sample("trtllm_kv_cache_max_blocks"),
+    ),
+    "triton-tensorrt-llm": EngineMetrics(
+        waiting=Sample(_TRITON_REQUESTS, "request_type", "waiting"),
+        running=Sample(_TRITON_REQUESTS, "request_type", "scheduled"),
+        kv_usage_ratio=(Sample(_TRITON_BLOCKS, "kv_cache_block_type", "fraction"),),
+        block_size=Sample(_TRITON_BLOCKS, "kv_cache_block_type", "tokens_per"),
+        num_blocks=Sample(_TRITON_BLOCKS, "kv_cache_block_type", "max"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoraReading:
+    """Adapters with work on the engine. vLLM may repeat a running adapter among the waiting."""
+
+    running: frozenset[str]
+    waiting: frozenset[str]
+    slots: int | None  # adapters that one batch can hold
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One good scrape. None = the page did not say."""
+
+    waiting: float | None = None
+    running: float | None = None
+    kv_usage_ratio: float | None = None
+    block_size: int | None = None
+    num_blocks: int | None = None
+    lora: LoraReading | None = None
+    started_at_s: float | None = None  # Unix time of the engine's start
+    progress: float | None = None  # falls only when the engine restarts
+
+    @property
+    def cache_tokens(self) -> int | None:
+        """Prompt tokens that the engine's prefix cache can keep."""
+        if self.block_size is None or self.num_blocks is None:
+            return None
+        return self.block_size * self.num_blocks
+
+
+def engine(name: str) -> EngineMetrics:
+    """ValueError names the engines there are."""
+    if name not in ENGINES:
+        raise ValueError(f"engine: {name!r}; known: {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+def read(metrics: EngineMetrics, page: Page) -> Reading:
+    usage = next((found for s in metrics.kv_usage_ratio if (found := s.read(page))), [])
+    ratio = sum(usage) / len(usage) if usage else None
+    sizes = metrics.block_size.read(page)
+    return Reading(
+        waiting=_total(metrics.waiting.read(page)),
+        running=_total(metrics.running.read(page)),
+        kv_usage_ratio=None if ratio is None or ratio > 1.0 else ratio,
+        block_size=_whole(sizes[-1] if sizes else None),
+        num_blocks=_whole(_total(metrics.num_blocks.read(page))),
+        lora=_lora(page.labels(metrics.lora)) if metrics.lora else None,
+        started_at_s=_total(Sample(STARTED).read(page)),
+        progress=_total(Sample(metrics.progress).read(page)) if metrics.progress else None,
+    )
+
+
+def _lora(samples: Samples) -> LoraReading | None:
+    dated = [(at, labels) for labels, at in samples if math.isfinite(at)]
+    if not dated:
+        return None
+    _, labels = max(dated, key=lambda sample: sample[0])
+    return LoraReading(
+        running=_names(labels.get("running_lora_adapters", "")),
+        waiting=_names(labels.get("waiting_lora_adapters", "")),
+        slots=_whole(_number(labels.get("max_lora", ""))),
+    )
+
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(name for part in listed.split(",") if (name := part.strip()))
+
+
+def _total(numbers: list[float]) -> float | None:
+    return sum(numbers) if numbers else None
+
+
+def _whole(number: float | None) -> int | None:
+    return int(number) if number is not None and number >= 1.0 else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0.0 else None

@@ -1,0 +1,162 @@
+"""All that one picker knows of its endpoints, wired together.
+
+Problem: an address may stand in several pools, pools change while requests run, and each reading
+concerns several of the stores. Model: `DataLayer` owns the stores; `configure` swaps in the pools
+of a new configuration and keeps what is known of addresses that stay; `PoolData` is what the
+scheduler of one pool works with. It is the `Sink` of the scraper. No I/O and no clock here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferway.picker.config import EndpointStatus, PoolStatus
+from inferway.picker.datalayer.accounting import InFlight
+from inferway.picker.datalayer.engines import EngineMetrics, Reading, engine
+from inferway.picker.datalayer.estimates import Estimates
+from inferway.picker.datalayer.lora import LoraState, PoolLora
+from inferway.picker.datalayer.models import ModelCatalog, Served
+from inferway.picker.datalayer.prefix import BlockIndex, PoolPrefix, PrefixStore
+from inferway.picker.datalayer.table import EndpointTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from inferway.picker.config import PoolConfig
+
+# End reasons of DONE (docs/pick-protocol.md).
+_COMPLETE = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolData:
+    """The stores as one pool sees them; valid until the next `configure`."""
+
+    table: EndpointTable
+    prefix: PoolPrefix
+    lora: PoolLora
+    layer: DataLayer
+
+
+class DataLayer:
+    """`index` is a `_native.PrefixIndex`, `seed_of` is `_native.hash_seed`."""
+
+    def __init__(self, index: BlockIndex, seed_of: Callable[[str], int]) -> None:
+        self.estimates = Estimates()
+        self.catalog = ModelCatalog()
+        self.prefixes = PrefixStore(index, seed_of)
+        self.in_flight = InFlight(self._active_changed)
+        self.lora = LoraState(self.in_flight.models_at, self.catalog.is_adapter)
+        self.pools: dict[str, PoolData] = {}
+        self.engines: dict[str, tuple[EngineMetrics, str]] = {}  # address: names, metrics path
+        self._places: dict[str, list[tuple[EndpointTable, int]]] = {}
+        self._reachable: dict[str, bool] = {}
+
+    def configure(self, pools: Iterable[PoolConfig]) -> None:
+        """Swaps in these pools. ValueError (and nothing changed) when an engine is not known."""
+        configs = {pool.name: pool for pool in pools}
+        engines = {
+            endpoint.address: (engine(endpoint.engine), endpoint.metrics_path)
+            for pool in configs.values()
+            for endpoint in pool.endpoints
+        }
+        tables = [self._table(pool) for pool in configs.values()]
+        self.engines = engines
+        self._places = {}
+        for table in tables:
+            for address, row in table.rows.items():
+                self._places.setdefault(address, []).append((table, row))
+        self.prefixes.rebind(self._places)
+        self.catalog.rebind(self._places)
+        self._reachable = {a: r for a, r in self._reachable.items() if a in self._places}
+        loras = self.lora.rebind([table.addresses for table in tables])
+        self.pools = {
+            table.pool: PoolData(table, self.prefixes.pool(table.addresses), lora, self)
+            for table, lora in zip(tables, loras, strict=True)
+        }
+        self.in_flight.rebind(tables)
+
+    def observe_usage(
+        self,
+        model: str,
+        *,
+        end: int,
+        prompt_bytes: int,
+        prompt_tokens: int,
+        completion_tokens: int,
+    ) -> None:
+        """The usage that a DONE carried; only complete answers teach anything."""
+        if end == _COMPLETE:
+            self.estimates.observe(
+                model,
+                prompt_bytes=prompt_bytes,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+            )
+
+    def own_requests(self, address: str) -> float:
+        places = self._places.get(address)
+        return places[0][0].in_flight(places[0][1]) if places else 0.0
+
+    def scraped(self, address: str, reading: Reading, own_requests: float, now_s: float) -> None:
+        for table, row in self._places.get(address, ()):
+            table.record(
+                row,
+                waiting=reading.waiting,
+                running=reading.running,
+                kv_usage_ratio=reading.kv_usage_ratio,
+                own_requests=own_requests,
+                now_s=now_s,
+            )
+        if self.prefixes.record(address, reading, self.estimates.overall.bytes_per_token):
+            self.lora.forget(address)
+        self.lora.record(address, reading.lora)
+
+    def models(self, address: str, answer: Served) -> None:
+        if address in self._places:
+            self.catalog.record(address, answer)
+
+    def reachable(self, address: str, reachable: bool) -> None:
+        if address in self._places:
+            self._reachable[address] = reachable
+            self.catalog.set_reachable(address, reachable)
+
+    def status(self, pool: str, now_s: float) -> PoolStatus:
+        """What the picker reports of a pool. KeyError when there is no such pool."""
+        table = self.pools[pool].table
+        table.refresh_ages(now_s)
+        return PoolStatus(
+            name=pool, endpoints=tuple(self._endpoint(table, row) for row in range(len(table)))
+        )
+
+    def _endpoint(self, table: EndpointTable, row: int) -> EndpointStatus:
+        address, columns = table.addresses[row], table.view()
+        answer = self.catalog.at(address) or Served()
+        age_s = float(columns.metrics_age_s[row])
+        return EndpointStatus(
+            address=address,
+            reachable=self._reachable.get(address),
+            age_s=age_s if age_s != float("inf") else None,
+            models=answer.models,
+            adapters=answer.adapters,
+            in_flight=int(columns.in_flight[row]),
+            waiting=_known(float(columns.waiting[row])),
+            running=_known(float(columns.running[row])),
+            kv_usage_ratio=_known(float(columns.kv_usage_ratio[row])),
+            picks=table.picks(row),
+        )
+
+    def _table(self, pool: PoolConfig) -> EndpointTable:
+        addresses = [endpoint.address for endpoint in pool.endpoints]
+        before = self.pools.get(pool.name)
+        if before is None:
+            return EndpointTable(pool.name, addresses)
+        return before.table.rebuilt(addresses)
+
+    def _active_changed(self, address: str, model: str) -> None:
+        self.lora.active_changed(address, model)
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else value

@@ -1,0 +1,176 @@
+"""The state of a pool's endpoints as columns.
+
+Problem: a policy is an array expression, a charge is a change of three numbers, and both happen
+thousands of times a second. Model: one `EndpointTable` per pool, one row per endpoint in the order
+of the configuration, one float64 column per quantity. `view()` hands the columns to policies
+without a copy; charges go through memoryviews of the same memory, which cost a third of an array
+item assignment. Invariants: the accounting columns hold whole numbers, so sums are exact, and they
+never go below zero: that would be a release without its charge, and raises. The table does not know
+which request is behind a charge (accounting.py does) and fetches nothing (scrape.py does).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from inferway.picker.scheduling.contracts import Endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_UNKNOWN = float("nan")
+_NEVER = float("-inf")
+
+
+class EndpointTable:
+    """Columns of one pool. Addresses are distinct; a repeated one is kept once."""
+
+    __slots__ = (
+        "_ages",
+        "_columns",
+        "_context",
+        "_foreign",
+        "_in_flight",
+        "_kv_usage",
+        "_pending",
+        "_picks",
+        "_ready",
+        "_running",
+        "_scraped_at",
+        "_view",
+        "_waiting",
+        "addresses",
+        "pool",
+        "rows",
+    )
+
+    def __init__(self, pool: str, addresses: Iterable[str]) -> None:
+        self.pool = pool
+        self.addresses: tuple[str, ...] = tuple(dict.fromkeys(addresses))
+        self.rows: dict[str, int] = {a: row for row, a in enumerate(self.addresses)}
+        count = len(self.addresses)
+        self._columns = np.zeros((4, count))
+        self._in_flight, self._pending, self._context, self._picks = (
+            cast("memoryview[float]", column.data) for column in self._columns
+        )
+        self._waiting = np.full(count, _UNKNOWN)
+        self._running = np.full(count, _UNKNOWN)
+        self._kv_usage = np.full(count, _UNKNOWN)
+        self._foreign = np.full(count, _UNKNOWN)
+        self._scraped_at = np.full(count, _NEVER)
+        self._ages = np.full(count, np.inf)
+        self._ready = np.ones(count, dtype=np.bool_)
+        self._view: Endpoints | None = None
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def view(self) -> Endpoints:
+        """The columns as a policy sees them; a new object after every `record` and `set_ready`."""
+        if self._view is None:
+            in_flight, pending, context, _ = self._columns
+            self._view = Endpoints(
+                in_flight=in_flight,
+                pending_tokens=pending,
+                context_tokens=context,
+                waiting=self._waiting,
+                running=self._running,
+                kv_usage_ratio=self._kv_usage,
+                foreign_requests=self._foreign,
+                metrics_age_s=self._ages,
+                ready=self._ready,
+            )
+        return self._view
+
+    def charge(self, row: int, uncached_tokens: int, context_tokens: int) -> None:
+        """Books a request that is about to be sent to the endpoint."""
+        self._in_flight[row] += 1.0
+        self._pending[row] += uncached_tokens
+        self._context[row] += context_tokens
+
+    def first_token(self, row: int, uncached_tokens: int) -> None:
+        """The prompt of a charged request has been computed."""
+        left = self._pending[row] - uncached_tokens
+        if left < 0.0:
+            raise ArithmeticError(f"pending_tokens of {self.addresses[row]} below zero: {left}")
+        self._pending[row] = left
+
+    def release(self, row: int, uncached_tokens: int, context_tokens: int) -> None:
+        """A charged request has ended. `uncached_tokens` is 0 when its first token was seen."""
+        requests = self._in_flight[row] - 1.0
+        context = self._context[row] - context_tokens
+        if requests < 0.0 or context < 0.0:
+            raise ArithmeticError(
+                f"in_flight or context_tokens of {self.addresses[row]} below zero:"
+                f" {requests}, {context}"
+            )
+        self.first_token(row, uncached_tokens)
+        self._in_flight[row] = requests
+        self._context[row] = context
+
+    def count_pick(self, row: int) -> None:
+        self._picks[row] += 1.0
+
+    def picks(self, row: int) -> int:
+        return int(self._picks[row])
+
+    def in_flight(self, row: int) -> float:
+        return self._in_flight[row]
+
+    def accounting(self, row: int) -> tuple[float, float, float]:
+        """(in flight, pending tokens, context tokens) of one endpoint."""
+        return self._in_flight[row], self._pending[row], self._context[row]
+
+    def clear_accounting(self) -> None:
+        self._columns[:3] = 0.0
+
+    def record(
+        self,
+        row: int,
+        *,
+        waiting: float | None,
+        running: float | None,
+        kv_usage_ratio: float | None,
+        own_requests: float,
+        now_s: float,
+    ) -> None:
+        """Takes over one good scrape. `own_requests`: ours in flight there while it was made."""
+        foreign = _UNKNOWN
+        if waiting is not None and running is not None:
+            foreign = max(0.0, waiting + running - own_requests)
+        # New arrays, not new values in the old ones: an Endpoints object already handed out keeps
+        # the scraped columns it promised.
+        self._waiting = _with(self._waiting, row, waiting)
+        self._running = _with(self._running, row, running)
+        self._kv_usage = _with(self._kv_usage, row, kv_usage_ratio)
+        self._foreign = _with(self._foreign, row, foreign)
+        self._scraped_at[row] = now_s
+        self._view = None
+
+    def refresh_ages(self, now_s: float) -> None:
+        """Brings `metrics_age_s` up to date; once per batch is enough."""
+        np.subtract(now_s, self._scraped_at, out=self._ages)
+
+    def set_ready(self, row: int, ready: bool) -> None:
+        self._ready = self._ready.copy()
+        self._ready[row] = ready
+        self._view = None
+
+    def rebuilt(self, addresses: Iterable[str]) -> EndpointTable:
+        """The table of a changed endpoint set: what is known of an address that stays is kept."""
+        table = EndpointTable(self.pool, addresses)
+        kept = [(row, self.rows[a]) for a, row in table.rows.items() if a in self.rows]
+        if kept:
+            new, old = (np.array(side) for side in zip(*kept, strict=True))
+            table._columns[:, new] = self._columns[:, old]
+            for name in ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at", "_ready"):
+                getattr(table, name)[new] = getattr(self, name)[old]
+        return table
+
+
+def _with(column: np.ndarray, row: int, value: float | None) -> np.ndarray:
+    changed = column.copy()
+    changed[row] = _UNKNOWN if value is None else value
+    return changed
