@@ -44,7 +44,8 @@ class Pool:
 class ServerGroup:
     """A plain backend: ModelServers balanced by Envoy itself, without the picker."""
 
-    name: str  # namespace/name of the ModelServer
+    # namespace/name of the ModelServer; with :port when its addresses take theirs from the route
+    name: str
     endpoints: tuple[Endpoint, ...]
 
 
@@ -82,8 +83,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One match of one HTTPRoute rule. Empty `targets` answer 500. A timeout of 0 means none at all;
-    None means that the manifest does not say."""
+    """One match of one HTTPRoute rule. Empty `targets` answer 500. A timeout of 0 switches it off;
+    None: the manifest does not say.
+    """
 
     name: str  # namespace/route/rule index/match index
     match: RouteMatch
@@ -100,7 +102,9 @@ class VirtualHost:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    name: str  # namespace/gateway/listener
+    """Listeners of Gateways that share an address and port are one."""
+
+    name: str  # namespace/gateway/listener of the first; with @address when it has several
     address: str
     port: int
     hosts: tuple[VirtualHost, ...]

@@ -21,6 +21,3 @@ class RoutingSettings:
     port: int = 8080  # of the Gateway that is made up when the manifests have none
     default_policy: str = "marginal-cost"  # of pools that name none
     policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
-    # A directory holds no Services, so a foreign picker's Service cannot be there: the built-in
-    # picker takes its place. On Kubernetes the same reference is an error.
-    built_in_picker_for_missing_service: bool = True

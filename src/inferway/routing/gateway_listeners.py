@@ -1,0 +1,187 @@
+"""Listeners of Gateways: where each is bound, and whether it can be served.
+
+Problem: listeners of one or several Gateways may claim the same address, port and host, or a
+protocol that is not served; each must be told apart before routes attach. Model: one
+`GatewayListener` per listener, judged with all others in view. Invariant: of listeners that cannot
+be told apart none is served, because the Gateway API forbids picking a winner; that also holds
+between Gateways, since they share one Envoy. Only protocol HTTP is served.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from inferway.resources.gateway import RouteGroupKind
+from inferway.routing.hostnames import ANY, pattern
+from inferway.routing.status import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferway.resources import Gateway
+    from inferway.resources.gateway import Listener
+    from inferway.routing.gateway_classes import OurGateway
+    from inferway.routing.settings import RoutingSettings
+
+HTTP_ROUTE = RouteGroupKind(kind="HTTPRoute")
+# Protocols that would have to share one port as one protocol on the wire. The others are not
+# served at all, and a listener that is not served is in nobody's way.
+_WIRE = {"HTTP": "HTTP", "HTTPS": "TLS", "TLS": "TLS"}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayListener:
+    name: str  # namespace/gateway/listener
+    gateway: str  # namespace/name
+    namespace: str  # of the Gateway
+    spec: Listener
+    hostname: str  # canonical pattern
+    addresses: tuple[str, ...]
+    kinds: tuple[RouteGroupKind, ...]  # that may attach and that we know
+    kinds_refusal: Refusal | None  # an entry of allowedRoutes.kinds that we do not know
+    refusal: Refusal | None = None  # not served, whatever the others are
+    conflict: Refusal | None = None  # not served because of another listener
+
+    @property
+    def served(self) -> bool:
+        return self.refusal is None and self.conflict is None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedGateway:
+    """One of our Gateways with judged listeners; `refusal` when none of them may be served."""
+
+    gateway: Gateway
+    addresses: tuple[str, ...]
+    listeners: tuple[GatewayListener, ...]
+    refusal: Refusal | None
+
+
+def judge(gateways: Sequence[OurGateway], settings: RoutingSettings) -> tuple[ServedGateway, ...]:
+    """Every listener of every Gateway with its verdict; order is kept."""
+    alone = [_judge_alone(one, settings) for one in gateways]
+    conflicts = _conflicts([listener for one in alone for listener in one.listeners])
+    return tuple(
+        replace(
+            one,
+            listeners=tuple(
+                replace(listener, conflict=conflicts.get(listener.name))
+                for listener in one.listeners
+            ),
+        )
+        for one in alone
+    )
+
+
+def _judge_alone(ours: OurGateway, settings: RoutingSettings) -> ServedGateway:
+    gateway = ours.gateway
+    refusal = ours.refusal or _gateway_refusal(gateway)
+    addresses = _addresses(gateway, settings) if refusal is None else ()
+    listeners = tuple(
+        GatewayListener(
+            name=f"{gateway.qualified_name}/{spec.name}",
+            gateway=gateway.qualified_name,
+            namespace=gateway.namespace,
+            spec=spec,
+            hostname=pattern(spec.hostname),
+            addresses=addresses,
+            kinds=_kinds(spec),
+            kinds_refusal=_kinds_refusal(spec),
+            refusal=Refusal("Invalid", refusal.message) if refusal else _refusal(spec),
+        )
+        for spec in gateway.spec.listeners
+    )
+    return ServedGateway(gateway, addresses, listeners, refusal)
+
+
+def _gateway_refusal(gateway: Gateway) -> Refusal | None:
+    for index, address in enumerate(gateway.spec.addresses):
+        if address.type != "IPAddress" or (address.value and not _is_ip(address.value)):
+            return Refusal(
+                "UnsupportedAddress",
+                f"spec.addresses[{index}]: {address.type} {address.value} is not supported; "
+                "supported: type IPAddress with an IP address of this machine",
+            )
+    infrastructure = gateway.spec.infrastructure
+    if infrastructure is not None and infrastructure.parameters_ref is not None:
+        return Refusal(
+            "InvalidParameters", "spec.infrastructure.parametersRef is not supported; remove it"
+        )
+    return None
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _addresses(gateway: Gateway, settings: RoutingSettings) -> tuple[str, ...]:
+    """IP addresses to bind, each once. An address without value asks for any: ours."""
+    given = [address.value or settings.listen_address for address in gateway.spec.addresses]
+    return tuple(dict.fromkeys(given or [settings.listen_address]))
+
+
+def _kinds(spec: Listener) -> tuple[RouteGroupKind, ...]:
+    if spec.protocol_upper != "HTTP":
+        return ()
+    asked = spec.allowed_routes.kinds
+    return (HTTP_ROUTE,) if not asked or HTTP_ROUTE in asked else ()
+
+
+def _kinds_refusal(spec: Listener) -> Refusal | None:
+    unknown = [one.kind for one in spec.allowed_routes.kinds if one != HTTP_ROUTE]
+    if not unknown:
+        return None
+    names = ", ".join(unknown)
+    return Refusal(
+        "InvalidRouteKinds", f"allowedRoutes.kinds: {names} not supported; supported: HTTPRoute"
+    )
+
+
+def _refusal(spec: Listener) -> Refusal | None:
+    if spec.protocol_upper == "HTTP":
+        return None
+    return Refusal(
+        "UnsupportedProtocol", f"protocol {spec.protocol} is not supported; supported: HTTP"
+    )
+
+
+def _conflicts(listeners: Sequence[GatewayListener]) -> dict[str, Refusal]:
+    """Listener name to what it conflicts with, of those that do."""
+    by_socket: defaultdict[tuple[str, int], list[GatewayListener]] = defaultdict(list)
+    for listener in listeners:
+        for address in listener.addresses:
+            if listener.spec.protocol_upper in _WIRE:
+                by_socket[address, listener.spec.port].append(listener)
+    found: dict[str, Refusal] = {}
+    for sharing in by_socket.values():
+        for listener in sharing:
+            others = [one for one in sharing if one is not listener]
+            conflict = _conflict(listener, others)
+            if conflict is not None:
+                found.setdefault(listener.name, conflict)
+    return found
+
+
+def _conflict(listener: GatewayListener, others: Sequence[GatewayListener]) -> Refusal | None:
+    port, wire = listener.spec.port, _WIRE[listener.spec.protocol_upper]
+    for other in others:
+        if _WIRE[other.spec.protocol_upper] != wire:
+            return Refusal(
+                "ProtocolConflict",
+                f"port {port} is also claimed by listener {other.name} with protocol "
+                f"{other.spec.protocol}",
+            )
+    for other in others:
+        if other.hostname == listener.hostname:
+            host = "every host" if listener.hostname == ANY else f"host {listener.hostname}"
+            return Refusal(
+                "HostnameConflict", f"listener {other.name} also claims {host} on port {port}"
+            )
+    return None

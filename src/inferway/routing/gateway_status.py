@@ -1,0 +1,86 @@
+"""The status of a Gateway and its listeners, from the verdicts on them.
+
+Problem: the Gateway API fixes which conditions and reasons say what; a client decides by them.
+Model: a pure rendering of `ServedGateway`. A Gateway is accepted when at least one of its listeners
+is served; the reason ListenersNotValid tells that not all are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferway.routing.status import (
+    Conditions,
+    ListenerStatus,
+    ObjectStatus,
+    Refusal,
+    met,
+    pending_programming,
+    unmet,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferway.routing.gateway_listeners import GatewayListener, ServedGateway
+
+
+def gateway_status(served: ServedGateway, attached: Mapping[str, int]) -> ObjectStatus:
+    """`attached` is the number of routes per listener name."""
+    generation = served.gateway.metadata.generation
+    return ObjectStatus(
+        key=served.gateway.key,
+        conditions=_gateway_conditions(served, generation),
+        addresses=served.addresses,
+        listeners=tuple(
+            ListenerStatus(
+                name=listener.spec.name,
+                supported_kinds=listener.kinds,
+                attached_routes=attached.get(listener.name, 0),
+                conditions=_listener_conditions(listener, generation),
+            )
+            for listener in served.listeners
+        ),
+    )
+
+
+def _gateway_conditions(served: ServedGateway, generation: int) -> Conditions:
+    invalid = [one.spec.name for one in served.listeners if not one.served]
+    words = f"listeners not served: {', '.join(invalid)}" if invalid else ""
+    refusal = served.refusal
+    if refusal is None and len(invalid) == len(served.listeners):
+        refusal = Refusal("ListenersNotValid", words)
+    if refusal is not None:
+        return (
+            unmet("Accepted", refusal, generation=generation),
+            unmet("Programmed", Refusal("Invalid", refusal.message), generation=generation),
+        )
+    reason = "ListenersNotValid" if invalid else "Accepted"
+    return (
+        met("Accepted", reason, generation=generation, message=words),
+        pending_programming(generation),
+    )
+
+
+def _listener_conditions(listener: GatewayListener, generation: int) -> Conditions:
+    refusal = listener.refusal or listener.conflict
+    accepted = verdict("Accepted", refusal, generation=generation)
+    programmed = (
+        unmet("Programmed", Refusal("Invalid", refusal.message), generation=generation)
+        if refusal
+        else pending_programming(generation)
+    )
+    resolved = verdict("ResolvedRefs", listener.kinds_refusal, generation=generation)
+    # Conflicted is the one condition where True is bad.
+    conflicted = (
+        met(
+            "Conflicted",
+            listener.conflict.reason,
+            generation=generation,
+            message=listener.conflict.message,
+        )
+        if listener.conflict
+        else unmet("Conflicted", Refusal("NoConflicts", ""), generation=generation)
+    )
+    return (accepted, programmed, resolved, conflicted)

@@ -1,0 +1,67 @@
+"""InferenceObjectives: the priorities that a pool knows by name.
+
+Problem: an objective belongs to the pool it references, in its own namespace; one that references
+nothing useful must say so. Model: priorities per pool, ordered by name; an unset priority is 0. Two
+API groups hold the same kind, and where both define one objective for one pool the newer group
+counts, as the reference picker reads only that one when both are there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferway.resources.references import INFERENCE_GROUP
+from inferway.routing.status import ObjectStatus, Refusal, met, unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from inferway.resources import InferenceObjective, InferencePool
+
+_NEWER_GROUP = "llm-d.ai"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedObjectives:
+    by_pool: dict[str, tuple[tuple[str, int], ...]]  # pool to (objective name, priority), by name
+    statuses: tuple[ObjectStatus, ...]
+
+
+def judge_objectives(
+    objectives: Iterable[InferenceObjective], pools: Iterable[InferencePool]
+) -> JudgedObjectives:
+    """Objectives by the pool they reference. The newer API group wins when both define one."""
+    known = {pool.qualified_name for pool in pools}
+    priorities: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    statuses = []
+    for one in sorted(objectives, key=lambda one: (one.group != _NEWER_GROUP, one.qualified_name)):
+        pool = f"{one.namespace}/{one.spec.pool_ref.name}"
+        refusal = _objective_refusal(one, pool, known)
+        if refusal is None and one.name in priorities[pool]:
+            refusal = Refusal(
+                "Superseded", f"group {_NEWER_GROUP} has the same objective for pool {pool}"
+            )
+        generation = one.metadata.generation
+        if refusal is None:
+            priorities[pool][one.name] = one.priority
+            condition = met("Accepted", "Accepted", generation=generation)
+        else:
+            condition = unmet("Accepted", refusal, generation=generation)
+        statuses.append(ObjectStatus(one.key, (condition,)))
+    by_pool = {pool: tuple(sorted(of_pool.items())) for pool, of_pool in priorities.items()}
+    return JudgedObjectives(by_pool, tuple(statuses))
+
+
+def _objective_refusal(objective: InferenceObjective, pool: str, known: set[str]) -> Refusal | None:
+    reference = objective.spec.pool_ref
+    if (reference.group, reference.kind) != (INFERENCE_GROUP, "InferencePool"):
+        return Refusal(
+            "InvalidKind",
+            f"poolRef: {reference.group}/{reference.kind} is not supported; "
+            f"supported: {INFERENCE_GROUP}/InferencePool",
+        )
+    if pool not in known:
+        return Refusal("PoolNotFound", f"InferencePool {pool} does not exist")
+    return None

@@ -1,0 +1,202 @@
+"""InferencePools: who belongs to them, who picks, and what happens when the picker is gone.
+
+Problem: a pool says which servers it wants (labels) and on which ports; the picker and Envoy need
+addresses. Model: a label index over ModelServers gives each pool its members, in order of their
+name; every address with a port of its own is one endpoint, every other is one endpoint per target
+port of the pool. Invariant: endpoints of a pool are unique and their order does not depend on
+files.
+
+Who picks: the built-in picker. An `endpointPickerRef` to a Service means another one, but a
+directory holds no Services, so the built-in picker takes its place with a warning. A reference to
+any other kind cannot be honoured, and the pool then serves nothing.
+
+When the picker is gone: a pool with an `endpointPickerRef` gets its failureMode, FailClose unless
+it says otherwise, because that is what the API promises whoever wrote it. A pool without one uses
+the built-in picker, which runs beside the gateway; there the default is FailOpen, since answering
+from a randomly good server beats not answering, and the annotation `inferway.dev/failure-mode`
+changes it.
+
+Cost: O(servers * labels) for the index; per pool the members of its rarest label.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferway.routing.model import Endpoint, Pool
+from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, met, unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from inferway.resources import InferencePool, ModelServer
+    from inferway.routing.settings import RoutingSettings
+
+POLICY_ANNOTATION = "inferway.dev/policy"
+FAILURE_MODE_ANNOTATION = "inferway.dev/failure-mode"
+_FAILURE_MODES = ("FailOpen", "FailClose")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPool:
+    """A pool of the model, and what its status has to say."""
+
+    resource: InferencePool
+    pool: Pool
+    members: tuple[str, ...]  # namespace/name of ModelServers
+    refusal: Refusal | None  # its endpointPickerRef cannot be honoured: it serves nothing
+    remark: str  # what a person should know although the pool is accepted
+
+
+class ServerIndex:
+    """ModelServers by label. Built once per translation."""
+
+    def __init__(self, servers: Iterable[ModelServer]) -> None:
+        self._by_label: defaultdict[tuple[str, str, str], list[ModelServer]] = defaultdict(list)
+        for server in sorted(servers, key=lambda one: one.qualified_name):
+            for key, value in server.metadata.labels.items():
+                self._by_label[server.namespace, key, value].append(server)
+
+    def select(self, *, namespace: str, labels: Mapping[str, str]) -> list[ModelServer]:
+        """The servers of a namespace that carry all these labels (at least one), by name."""
+        lists = [self._by_label.get((namespace, *label), []) for label in labels.items()]
+        wanted = labels.items()
+        rarest = min(lists, key=len)
+        return [one for one in rarest if wanted <= one.metadata.labels.items()]
+
+
+def server_endpoints(server: ModelServer, default_ports: Sequence[int]) -> Iterator[Endpoint]:
+    """The endpoints of a server whose addresses without port take these."""
+    for address in server.spec.addresses:
+        for port in default_ports if address.port is None else (address.port,):
+            yield Endpoint(
+                host=address.host,
+                port=port,
+                server=server.qualified_name,
+                engine=server.spec.engine,
+                metrics_path=server.spec.metrics_path,
+            )
+
+
+def build_pools(
+    pools: Sequence[InferencePool],
+    servers: ServerIndex,
+    objectives: Mapping[str, tuple[tuple[str, int], ...]],
+    settings: RoutingSettings,
+) -> tuple[dict[str, BuiltPool], tuple[RoutingWarning, ...]]:
+    """Every pool by namespace/name, in that order."""
+    built: dict[str, BuiltPool] = {}
+    warnings: list[RoutingWarning] = []
+    for resource in sorted(pools, key=lambda one: one.qualified_name):
+        members = servers.select(
+            namespace=resource.namespace, labels=resource.spec.selector.match_labels
+        )
+        ports = [port.number for port in resource.spec.target_ports]
+        endpoints = _unique(one for server in members for one in server_endpoints(server, ports))
+        policy, remark = _policy(resource, settings)
+        fail_open, mode_remark = _fail_open(resource)
+        name = resource.qualified_name
+        remarks = [
+            *((remark, f"metadata.annotations[{POLICY_ANNOTATION}]"),),
+            *((mode_remark, f"metadata.annotations[{FAILURE_MODE_ANNOTATION}]"),),
+            *((_picker_remark(resource), "spec.endpointPickerRef"),),
+            *(("" if members else "no ModelServer matches the selector", "spec.selector"),),
+        ]
+        said = [(text, field) for text, field in remarks if text]
+        warnings += [RoutingWarning(text, resource.key, field) for text, field in said]
+        built[name] = BuiltPool(
+            resource=resource,
+            pool=Pool(
+                name=name,
+                endpoints=endpoints,
+                h2c=resource.spec.app_protocol == "kubernetes.io/h2c",
+                fail_open=fail_open,
+                policy=policy,
+                objectives=objectives.get(name, ()),
+            ),
+            members=tuple(server.qualified_name for server in members),
+            refusal=_picker_refusal(resource),
+            remark="; ".join(text for text, _ in said),
+        )
+    return built, tuple(warnings)
+
+
+def server_statuses(
+    servers: Iterable[ModelServer], pools: Iterable[BuiltPool]
+) -> tuple[ObjectStatus, ...]:
+    """Accepted (a ModelServer is valid by itself), and Selected with the pools it belongs to."""
+    selected: defaultdict[str, list[str]] = defaultdict(list)
+    for pool in pools:
+        for member in pool.members:
+            selected[member].append(pool.pool.name)
+    statuses = []
+    for server in servers:
+        generation = server.metadata.generation
+        by = selected[server.qualified_name]
+        selection = (
+            met("Selected", "Selected", generation=generation, message=f"by {', '.join(by)}")
+            if by
+            else unmet(
+                "Selected",
+                Refusal("NoMatchingPool", "no InferencePool of this namespace selects its labels"),
+                generation=generation,
+            )
+        )
+        accepted = met("Accepted", "Accepted", generation=generation)
+        statuses.append(ObjectStatus(server.key, (accepted, selection)))
+    return tuple(statuses)
+
+
+def _unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The first endpoint of every host and port."""
+    by_address: dict[tuple[str, int], Endpoint] = {}
+    for one in endpoints:
+        by_address.setdefault((one.host, one.port), one)
+    return tuple(by_address.values())
+
+
+def _policy(resource: InferencePool, settings: RoutingSettings) -> tuple[str, str]:
+    """The pool's policy, and a remark when the one it asks for does not exist."""
+    asked = resource.metadata.annotations.get(POLICY_ANNOTATION)
+    if asked is None or asked in settings.policies:
+        return asked or settings.default_policy, ""
+    known = ", ".join(settings.policies)
+    return settings.default_policy, (
+        f"unknown policy: {asked}; {settings.default_policy} is used; known: {known}"
+    )
+
+
+def _fail_open(resource: InferencePool) -> tuple[bool, str]:
+    reference = resource.spec.endpoint_picker_ref
+    if reference is not None:
+        return reference.failure_mode == "FailOpen", ""
+    asked = resource.metadata.annotations.get(FAILURE_MODE_ANNOTATION, "FailOpen")
+    if asked in _FAILURE_MODES:
+        return asked == "FailOpen", ""
+    known = " or ".join(_FAILURE_MODES)
+    return True, f"unknown failure mode: {asked}; FailOpen is used; known: {known}"
+
+
+def _picker_remark(resource: InferencePool) -> str:
+    reference = resource.spec.endpoint_picker_ref
+    if reference is None or resource.picker_is_built_in or _picker_refusal(resource):
+        return ""
+    return (
+        f"Service {resource.namespace}/{reference.name} is not in the manifests: "
+        "the built-in picker is used"
+    )
+
+
+def _picker_refusal(resource: InferencePool) -> Refusal | None:
+    reference = resource.spec.endpoint_picker_ref
+    if reference is None or resource.picker_is_built_in:
+        return None
+    if (reference.group, reference.kind) == ("", "Service"):
+        return None
+    kind = f"{reference.group}/{reference.kind}" if reference.group else reference.kind
+    return Refusal(
+        "InvalidExtensionRef",
+        f"endpointPickerRef: kind {kind} is not supported; supported: Service",
+    )
