@@ -1,0 +1,183 @@
+"""Pools and plain backends → Envoy clusters and their endpoints.
+
+Problem: Envoy must send a request to exactly the endpoint that the picker names, and do something
+sensible when nobody names one. Model: every pool is a cluster whose balancing policy takes the host
+from a header and otherwise falls back to the endpoint with the fewest requests; a plain backend has
+only the latter. Addresses come by EDS, so that an endpoint that joins or leaves never touches the
+cluster or its connections. Invariants: endpoints are `ip:port` (`[ip6]:port`), the same text that
+the picker uses; a DNS name that has no address yet is no endpoint; equal addresses stand once, in
+order.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
+from inferway.observability.names import DESTINATION_HEADER
+
+if TYPE_CHECKING:
+    from inferway.envoy.settings import EnvoySettings
+    from inferway.routing.model import Endpoint, Pool, RoutingModel, ServerGroup
+
+Resolved = Mapping[str, Sequence[str]]
+"""DNS name to its IP addresses."""
+
+_POLICIES = "envoy.load_balancing_policies"
+_POLICY_MESSAGES = "envoy.extensions.load_balancing_policies"
+_ADS: Json = {"ads": {}, "resource_api_version": "V3"}
+
+
+def pool_cluster(name: str) -> str:
+    """Cluster name of a pool given as namespace/name."""
+    return f"pool/{name}"
+
+
+def servers_cluster(name: str) -> str:
+    """Cluster name of a plain backend given as namespace/name."""
+    return f"servers/{name}"
+
+
+def clusters(model: RoutingModel, settings: EnvoySettings) -> tuple[Resource, ...]:
+    """One cluster per pool and per server group, by name."""
+    contents = [_pool(pool, settings) for pool in model.pools.values()]
+    contents += [_servers(group, settings) for group in model.server_groups.values()]
+    return _by_name(resource(ResourceType.CLUSTER, content) for content in contents)
+
+
+def load_assignments(model: RoutingModel, resolved: Resolved) -> tuple[Resource, ...]:
+    """The endpoints of every cluster; an empty assignment where no address is known."""
+    contents = [
+        _assignment(pool_cluster(pool.name), pool.endpoints, resolved)
+        for pool in model.pools.values()
+    ]
+    contents += [
+        _assignment(servers_cluster(group.name), group.endpoints, resolved)
+        for group in model.server_groups.values()
+    ]
+    return _by_name(resource(ResourceType.ENDPOINTS, content) for content in contents)
+
+
+def endpoint_addresses(
+    endpoints: Iterable[Endpoint], resolved: Resolved
+) -> tuple[tuple[str, int], ...]:
+    """Canonical (ip, port) pairs of the endpoints whose address is known, each once, sorted."""
+    found = {
+        (address, endpoint.port)
+        for endpoint in endpoints
+        for address in _addresses(endpoint.host, resolved)
+    }
+    return tuple(sorted(found))
+
+
+def _by_name(resources: Iterable[Resource]) -> tuple[Resource, ...]:
+    return tuple(sorted(resources, key=lambda one: one.name))
+
+
+def _addresses(host: str, resolved: Resolved) -> tuple[str, ...]:
+    try:
+        return (_canonical(host),)
+    except ValueError:
+        return tuple(_canonical(address) for address in resolved.get(host, ()))
+
+
+def _canonical(address: str) -> str:
+    return ipaddress.ip_address(address.removeprefix("[").removesuffix("]")).compressed
+
+
+def _assignment(cluster: str, endpoints: Iterable[Endpoint], resolved: Resolved) -> Json:
+    return {
+        "cluster_name": cluster,
+        "endpoints": [
+            {
+                "lb_endpoints": [
+                    {"endpoint": {"address": socket_address(address, port)}}
+                    for address, port in endpoint_addresses(endpoints, resolved)
+                ]
+            }
+        ],
+    }
+
+
+def socket_address(address: str, port: int) -> Json:
+    """Envoy's address message of a TCP address."""
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _pool(pool: Pool, settings: EnvoySettings) -> Json:
+    override: Json = _policy(
+        "override_host",
+        "OverrideHost",
+        override_host_sources=[{"header": DESTINATION_HEADER}],
+        fallback_policy=_least_request(),
+    )
+    return _cluster(pool_cluster(pool.name), override, h2c=pool.h2c, settings=settings)
+
+
+def _servers(group: ServerGroup, settings: EnvoySettings) -> Json:
+    return _cluster(servers_cluster(group.name), _least_request(), h2c=False, settings=settings)
+
+
+def _least_request() -> Json:
+    # A full scan instead of the usual two random choices: a pool has tens of endpoints, a request
+    # runs for seconds, and one placed badly costs far more than the scan.
+    return _policy("least_request", "LeastRequest", selection_method="FULL_SCAN")
+
+
+def _policy(name: str, message: str, **fields: Json | Sequence[Json] | str) -> Json:
+    config = typed(f"{_POLICY_MESSAGES}.{name}.v3.{message}", **fields)
+    return {
+        "policies": [
+            {"typed_extension_config": {"name": f"{_POLICIES}.{name}", "typed_config": config}}
+        ]
+    }
+
+
+def _cluster(name: str, policy: Json, *, h2c: bool, settings: EnvoySettings) -> Json:
+    limit = settings.requests_per_pool_max
+    return {
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": _ADS},
+        "connect_timeout": seconds(settings.connect_timeout_s),
+        "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
+        "load_balancing_policy": policy,
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": limit,
+                    "max_pending_requests": limit,
+                    "max_requests": limit,
+                    "max_retries": limit,
+                }
+            ]
+        },
+        # A host that vanished without closing its connections is noticed after about a minute.
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 10, "keepalive_probes": 3}
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocol(h2c, settings)
+        },
+    }
+
+
+def _protocol(h2c: bool, settings: EnvoySettings) -> Json:
+    http2: Json = {
+        "http2_protocol_options": {
+            "max_concurrent_streams": settings.streams_per_connection_max,
+            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+        }
+    }
+    return typed(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        common_http_protocol_options={"idle_timeout": seconds(settings.upstream_idle_timeout_s)},
+        explicit_http_config=http2 if h2c else {"http_protocol_options": {}},
+    )
+
+
+def seconds(value: float) -> str:
+    """A duration as protobuf's JSON form has it."""
+    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"

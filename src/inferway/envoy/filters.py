@@ -1,0 +1,62 @@
+"""Our two in-process filters, as Envoy's configuration names them.
+
+`route` reads the body and sets the model header before a route is chosen; `pick` asks the picker
+where an in-pool request goes. Both live in one dynamic module. Their own settings are JSON text
+(docs/filter-config.md). A route that does not lead to a pool has no `pick` settings and passes it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from inferway.envoy.messages import Json, typed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inferway.envoy.settings import EnvoySettings
+    from inferway.routing.model import Pool
+
+MODULE = "inferway_filter"
+ROUTE_FILTER = "inferway.route"
+PICK_FILTER = "inferway.pick"
+
+_MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
+_PACKAGE = "envoy.extensions.filters.http.dynamic_modules.v3"
+
+
+def http_filters(settings: EnvoySettings, pick_socket: Path) -> list[Json]:
+    """The filters of a listener in order, without the router."""
+    return [
+        _filter(ROUTE_FILTER, "route", {"body_bytes_max": settings.body_bytes_max}),
+        _filter(PICK_FILTER, "pick", {"socket": str(pick_socket), "hold_ms": settings.hold_ms}),
+    ]
+
+
+def pick_settings(pool: Pool) -> Json:
+    """`typed_per_filter_config` of a route (or weighted entry) that leads to the pool."""
+    return {
+        PICK_FILTER: typed(
+            f"{_PACKAGE}.DynamicModuleFilterPerRoute",
+            dynamic_module_config=_MODULE_CONFIG,
+            per_route_config_name="pick",
+            filter_config=_text({"pool": pool.name, "fail_open": pool.fail_open}),
+        )
+    }
+
+
+def _filter(name: str, filter_name: str, config: Json) -> Json:
+    return {
+        "name": name,
+        "typed_config": typed(
+            f"{_PACKAGE}.DynamicModuleFilter",
+            dynamic_module_config=_MODULE_CONFIG,
+            filter_name=filter_name,
+            filter_config=_text(config),
+        ),
+    }
+
+
+def _text(config: Json) -> Json:
+    return typed("google.protobuf.StringValue", value=json.dumps(config))

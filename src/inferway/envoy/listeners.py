@@ -1,0 +1,118 @@
+"""Listeners of the model → Envoy listeners with one HTTP connection manager each.
+
+Problem: a listener is where untrusted bytes come in and where Envoy's defaults, made for short web
+requests, would cut streams. Model: one fixed filter chain per listener; its routes come separately
+(RDS), so that a route change never touches a connection. Invariants: headers that carry trust are
+removed before anything reads them; every reply carries `x-request-id`; no overall time limit, idle
+limits everywhere; answers of model servers pass unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferway.envoy.clusters import seconds, socket_address
+from inferway.envoy.filters import http_filters
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
+from inferway.envoy.replies import local_reply_config
+from inferway.envoy.routes import route_config_name
+from inferway.observability.names import (
+    BASE_MODEL_NAME_HEADER,
+    DESTINATION_HEADER,
+    MODEL_NAME_HEADER,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inferway.envoy.settings import EnvoySettings
+    from inferway.routing.model import Listener, RoutingModel
+
+TRUST_HEADERS = (
+    MODEL_NAME_HEADER,
+    BASE_MODEL_NAME_HEADER,
+    DESTINATION_HEADER,
+    f"{DESTINATION_HEADER}-served",
+    f"{DESTINATION_HEADER}-subset",
+)
+"""Headers that routing believes: a client that sends one is not heard."""
+
+STAT_PREFIX = "listener_"
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+
+
+def listeners(
+    model: RoutingModel, settings: EnvoySettings, pick_socket: Path
+) -> tuple[Resource, ...]:
+    """One per routing listener, by name."""
+    found = [
+        resource(ResourceType.LISTENER, _listener(one, settings, pick_socket))
+        for one in model.listeners
+    ]
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def _listener(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:
+    manager = _connection_manager(listener, settings, pick_socket)
+    return {
+        "name": listener.name,
+        "address": socket_address(listener.address, listener.port),
+        "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:
+    return typed(
+        _MANAGER,
+        stat_prefix=f"{STAT_PREFIX}{listener.port}",
+        rds={
+            "route_config_name": route_config_name(listener.name),
+            "config_source": {"ads": {}, "resource_api_version": "V3"},
+        },
+        http_filters=[
+            *http_filters(settings, pick_socket),
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": typed("envoy.extensions.filters.http.router.v3.Router"),
+            },
+        ],
+        early_header_mutation_extensions=[_remove_trust_headers()],
+        local_reply_config=local_reply_config(),
+        # Time: silence is bounded, duration is not.
+        request_timeout="0s",
+        request_headers_timeout=seconds(settings.headers_timeout_s),
+        stream_idle_timeout=seconds(settings.idle_timeout_s),
+        http2_protocol_options={
+            "max_concurrent_streams": settings.streams_per_connection_max,
+            "initial_stream_window_size": settings.connection_buffer_bytes,
+            "initial_connection_window_size": 16 * settings.connection_buffer_bytes,
+        },
+        # Who is asking, and under which id.
+        use_remote_address=True,
+        internal_address_config={"unix_sockets": False},
+        generate_request_id=True,
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        server_header_transformation="PASS_THROUGH",
+        # A model name may hold an escaped slash, so escapes stay; dots and the like are resolved.
+        normalize_path=True,
+        path_with_escaped_slashes_action="KEEP_UNCHANGED",
+    )
+
+
+def _remove_trust_headers() -> Json:
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": typed(_MUTATION, mutations=[{"remove": name} for name in TRUST_HEADERS]),
+    }

@@ -1,0 +1,178 @@
+"""The only place that touches Envoy's generated protobuf classes.
+
+Problem: those classes have no type information, so every use of them is unchecked. Model: the rest
+of the room writes resources as plain JSON mappings in the shape of Envoy's documentation; here they
+are parsed into messages, which rejects unknown fields and wrong types, and become bytes. Invariant:
+equal content gives equal bytes, so that a hash of them is a version. Cost: about 20 µs per
+endpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+# The imports register the message types that "@type" names in our resources refer to.
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.filters.http.dynamic_modules.v3 import dynamic_modules_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
+from envoy.extensions.load_balancing_policies.override_host.v3 import override_host_pb2
+from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2, json_format, wrappers_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+JsonValue: TypeAlias = (
+    "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+)
+Json: TypeAlias = Mapping[str, JsonValue]
+
+REGISTERED = (
+    cel_pb2,
+    dynamic_modules_pb2,
+    router_pb2,
+    http_connection_manager_pb2,
+    header_mutation_pb2,
+    least_request_pb2,
+    override_host_pb2,
+    downstream_connections_pb2,
+    previous_hosts_pb2,
+    http_protocol_options_pb2,
+    wrappers_pb2,
+)
+
+_TYPE_PREFIX = "type.googleapis.com/"
+
+
+class ResourceType(StrEnum):
+    """The xDS resource types we serve; the value is the type URL."""
+
+    CLUSTER = _TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
+    ENDPOINTS = _TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+    LISTENER = _TYPE_PREFIX + "envoy.config.listener.v3.Listener"
+    ROUTES = _TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One xDS resource: its name and its message as deterministic bytes."""
+
+    type: ResourceType
+    name: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRequest:
+    """What Envoy says: it wants these resources, or it took or refused the reply `nonce`."""
+
+    type: ResourceType | None  # None: a type that we do not serve
+    nonce: str = ""  # of the reply it answers; empty in a first request
+    names: frozenset[str] = frozenset()
+    error: str | None = None  # why it refused the reply
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryReply:
+    """Resources of one type, sent to Envoy."""
+
+    type: ResourceType
+    version: str
+    nonce: str
+    resources: tuple[Resource, ...]
+
+
+class InvalidResourceError(ValueError):
+    """A mapping that is no legal message of its type. The text says which field."""
+
+
+def typed(message: str, **fields: JsonValue) -> Json:
+    """An `Any` field: the message's full name and its fields."""
+    return {"@type": _TYPE_PREFIX + message, **fields}
+
+
+def resource(kind: ResourceType, content: Json) -> Resource:
+    """Raises InvalidResourceError. The name is taken from the content."""
+    message = _parse(_new(kind), content)
+    name = content.get("name", content.get("cluster_name"))
+    if not isinstance(name, str) or not name:
+        raise InvalidResourceError(f"{kind.name.lower()} without a name")
+    return Resource(kind, name, message.SerializeToString(deterministic=True))
+
+
+def resource_json(one: Resource) -> str:
+    """Canonical JSON text of a resource, for people and golden files."""
+    message = _new(one.type)
+    message.ParseFromString(one.body)
+    return _json_text(message)
+
+
+def bootstrap_json(content: Json) -> str:
+    """Envoy's start-up configuration as checked JSON text. Raises InvalidResourceError."""
+    empty: Message = bootstrap_pb2.Bootstrap()
+    return _json_text(_parse(empty, content))
+
+
+def read_request(data: bytes) -> DiscoveryRequest:
+    """A discovery request from its wire form."""
+    message = discovery_pb2.DiscoveryRequest.FromString(data)
+    known = {kind.value: kind for kind in ResourceType}
+    return DiscoveryRequest(
+        type=known.get(str(message.type_url)),
+        nonce=str(message.response_nonce),
+        names=frozenset(str(name) for name in message.resource_names),
+        error=str(message.error_detail.message) if message.HasField("error_detail") else None,
+    )
+
+
+def write_reply(reply: DiscoveryReply) -> bytes:
+    """The wire form of a discovery response."""
+    message: Message = discovery_pb2.DiscoveryResponse(
+        version_info=reply.version,
+        nonce=reply.nonce,
+        type_url=reply.type.value,
+        resources=[any_pb2.Any(type_url=one.type.value, value=one.body) for one in reply.resources],
+    )
+    return message.SerializeToString(deterministic=True)
+
+
+def _json_text(message: Message) -> str:
+    plain = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _new(kind: ResourceType) -> Message:
+    message: Message
+    match kind:
+        case ResourceType.CLUSTER:
+            message = cluster_pb2.Cluster()
+        case ResourceType.ENDPOINTS:
+            message = endpoint_pb2.ClusterLoadAssignment()
+        case ResourceType.LISTENER:
+            message = listener_pb2.Listener()
+        case ResourceType.ROUTES:
+            message = route_pb2.RouteConfiguration()
+    return message
+
+
+def _parse(message: Message, content: Json) -> Message:
+    try:
+        json_format.ParseDict(dict(content), message)
+    except json_format.ParseError as error:
+        raise InvalidResourceError(str(error)) from error
+    return message

@@ -1,0 +1,170 @@
+"""What the client reads when Envoy itself answers instead of a model server.
+
+Problem: Envoy's own replies are plain text; the client is an OpenAI SDK that reads `error.message`,
+`error.type`, `error.param` and `error.code`. Model: one table of causes, tried in order, each
+giving the error object (and another status where Envoy's says something else). Replies that are
+already ours, from the filter or from a route with a fixed body, match no row and stay as they are;
+answers of model servers never come here. Values are escaped by Envoy's JSON formatter.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from inferway.envoy.messages import Json, typed
+from inferway.observability.names import MODEL_NAME_HEADER
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason for which Envoy answers, recognised by `condition`, an access-log filter."""
+
+    condition: Json
+    message: str  # may hold Envoy's %…% operators
+    kind: str
+    code: str | None
+    param: str | None = None
+    status: int | None = None  # None keeps Envoy's
+
+
+def error_body(message: str, *, kind: str, code: str | None, param: str | None = None) -> Json:
+    """The error object of the OpenAI API. `kind` is its `type`."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_text(message: str, *, kind: str, code: str | None, param: str | None = None) -> str:
+    """The same as JSON text."""
+    return json.dumps(error_body(message, kind=kind, code=code, param=param), ensure_ascii=False)
+
+
+def _flagged(*flags: str) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _expression(text: str) -> Json:
+    config = typed(
+        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter", expression=text
+    )
+    name = "envoy.access_loggers.extension_filters.cel"
+    return {"extension_filter": {"name": name, "typed_config": config}}
+
+
+def _has_model() -> Json:
+    return {"header_filter": {"header": {"name": MODEL_NAME_HEADER, "present_match": True}}}
+
+
+_MODEL = f"%REQ({MODEL_NAME_HEADER})%"
+_REQUEST = "%REQ(:METHOD)% %REQ(:PATH)%"
+
+# Flags are those of Envoy's %RESPONSE_FLAGS%. A filter's own reply carries none of them, but its
+# status may equal one of ours: rows without a flag therefore look at the details of the response.
+CAUSES: tuple[Cause, ...] = (
+    Cause(
+        {"and_filter": {"filters": [_flagged("NR"), _has_model()]}},
+        f"The model `{_MODEL}` does not exist or is not served at this address.",
+        kind="invalid_request_error",
+        code="model_not_found",
+        param="model",
+    ),
+    Cause(
+        _flagged("NR"),
+        f"Nothing is served at this address for: {_REQUEST}",
+        kind="invalid_request_error",
+        code="unknown_url",
+    ),
+    Cause(
+        _flagged("UH"),
+        "No model server is ready to serve this request.",
+        kind="service_unavailable",
+        code="no_endpoint",
+    ),
+    Cause(
+        _flagged("NC"),
+        "The backend of this route is not ready yet.",
+        kind="service_unavailable",
+        code="no_endpoint",
+        status=503,
+    ),
+    Cause(
+        _flagged("UO"),
+        "Too many requests are waiting for the model servers.",
+        kind="service_unavailable",
+        code="overloaded",
+    ),
+    Cause(
+        _flagged("UF"),
+        "The model server could not be reached.",
+        kind="service_unavailable",
+        code="endpoint_unreachable",
+    ),
+    Cause(
+        _flagged("UT"),
+        "The model server did not answer in time.",
+        kind="timeout_error",
+        code="upstream_timeout",
+    ),
+    Cause(
+        _flagged("UC", "UR", "UPE"),
+        "The connection to the model server broke before it answered.",
+        kind="server_error",
+        code="upstream_reset",
+        status=502,
+    ),
+    Cause(
+        _flagged("SI"),
+        "The request was idle for too long.",
+        kind="timeout_error",
+        code="idle_timeout",
+    ),
+    Cause(
+        _flagged("OM"),
+        "The gateway is overloaded.",
+        kind="service_unavailable",
+        code="overloaded",
+    ),
+    Cause(
+        _expression("response.code_details == 'request_payload_too_large'"),
+        "The request body is larger than this gateway accepts.",
+        kind="invalid_request_error",
+        code="request_too_large",
+    ),
+    # Details that start with `inferway` mark the filter's replies, `direct_response` a fixed body.
+    Cause(
+        _expression(
+            "response.code >= 500 && response.code_details != 'direct_response'"
+            " && !response.code_details.startsWith('inferway')"
+        ),
+        "The gateway could not serve this request: %RESPONSE_CODE_DETAILS%",
+        kind="server_error",
+        code=None,
+    ),
+    Cause(
+        _expression(
+            "response.code >= 400 && response.code < 500"
+            " && response.code_details != 'direct_response'"
+            " && !response.code_details.startsWith('inferway')"
+        ),
+        "The gateway refused this request: %RESPONSE_CODE_DETAILS%",
+        kind="invalid_request_error",
+        code=None,
+    ),
+)
+
+
+def local_reply_config() -> Json:
+    """The table as Envoy's `local_reply_config`. Without a row that matches, a reply is kept."""
+    return {"mappers": [_mapper(cause) for cause in CAUSES]}
+
+
+def _mapper(cause: Cause) -> Json:
+    body = error_body(cause.message, kind=cause.kind, code=cause.code, param=cause.param)
+    mapper: dict[str, Json | int] = {
+        "filter": cause.condition,
+        "body_format_override": {"json_format": body, "content_type": JSON_TYPE},
+    }
+    if cause.status is not None:
+        mapper["status_code"] = cause.status
+    return mapper

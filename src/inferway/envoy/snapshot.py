@@ -1,0 +1,108 @@
+"""One consistent set of xDS resources, with a version per type.
+
+Problem: Envoy receives four types separately, but they only make sense together. Model: a snapshot
+is built whole from one routing model and never changes. A type's version is a hash of its content,
+so that a change of endpoints does not send listeners again, and the same manifests always give the
+same versions, after a restart too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from inferway.envoy.clusters import Resolved, clusters, load_assignments
+from inferway.envoy.listeners import listeners
+from inferway.envoy.messages import Resource, ResourceType
+from inferway.envoy.routes import Models, route_configurations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from inferway.envoy.settings import EnvoySettings
+    from inferway.routing.model import RoutingModel
+
+_VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSet:
+    """All resources of one type, by name, and the version that stands for their content."""
+
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    version: str = ""
+
+    @staticmethod
+    def of(resources: Iterable[Resource]) -> ResourceSet:
+        """Sorts by name. A name that occurs twice keeps its last resource."""
+        by_name = {one.name: one for one in resources}
+        ordered = {name: by_name[name] for name in sorted(by_name)}
+        return ResourceSet(
+            ordered, _digest(part for one in ordered.values() for part in _parts(one))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything Envoy should know at one moment."""
+
+    clusters: ResourceSet
+    endpoints: ResourceSet
+    listeners: ResourceSet
+    routes: ResourceSet
+
+    @property
+    def version(self) -> str:
+        """Stands for the content of all types together."""
+        return _digest(one.version.encode() for one in self._sets())
+
+    def of(self, kind: ResourceType) -> ResourceSet:
+        """The resources of one type."""
+        match kind:
+            case ResourceType.CLUSTER:
+                return self.clusters
+            case ResourceType.ENDPOINTS:
+                return self.endpoints
+            case ResourceType.LISTENER:
+                return self.listeners
+            case ResourceType.ROUTES:
+                return self.routes
+
+    def _sets(self) -> tuple[ResourceSet, ...]:
+        return (self.clusters, self.endpoints, self.listeners, self.routes)
+
+
+def build_snapshot(
+    model: RoutingModel,
+    *,
+    resolved: Resolved,
+    models: Models,
+    settings: EnvoySettings,
+    pick_socket: Path,
+) -> Snapshot:
+    """What Envoy must be told for this model. Raises InvalidResourceError when it cannot be
+    expressed.
+
+    `resolved` maps DNS names of endpoints to their addresses, `models` a listener to what its
+    `/v1/models` lists, and `pick_socket` is where the filter finds the picker.
+    """
+    return Snapshot(
+        clusters=ResourceSet.of(clusters(model, settings)),
+        endpoints=ResourceSet.of(load_assignments(model, resolved)),
+        listeners=ResourceSet.of(listeners(model, settings, pick_socket)),
+        routes=ResourceSet.of(route_configurations(model, models, settings)),
+    )
+
+
+def _parts(one: Resource) -> tuple[bytes, bytes]:
+    return one.name.encode(), one.body
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:_VERSION_DIGITS]
