@@ -13,7 +13,16 @@ from pydantic import AfterValidator, Field, model_validator
 from .http_route_filters import Method, RouteFilter, filter_list_violations, repeated
 from .meta import Model, Object
 from .references import BackendObjectReference, ParentReference
-from .scalars import Duration, HeaderName, HeaderValue, Hostname, SectionName, duration_s
+from .scalars import (
+    Between,
+    Count,
+    Duration,
+    HeaderName,
+    HeaderValue,
+    Hostname,
+    SectionName,
+    duration_s,
+)
 from .violations import Violation, reject
 
 RULES_MAX = 16
@@ -86,7 +95,7 @@ class RouteMatch(Model):
 
 
 class BackendRef(BackendObjectReference):
-    weight: Annotated[int, Field(strict=True, ge=0, le=WEIGHT_MAX)] = 1
+    weight: Annotated[int, Between(0, WEIGHT_MAX)] = 1
     filters: Annotated[tuple[RouteFilter, ...], Field(max_length=16)] = ()
 
     @model_validator(mode="after")
@@ -124,8 +133,8 @@ class RouteTimeouts(Model):
 class RouteRetry(Model):
     """`attempts` is in addition to the first try; 0 disables retries."""
 
-    codes: tuple[Annotated[int, Field(strict=True, ge=400, le=599)], ...] = ()
-    attempts: Annotated[int, Field(strict=True, ge=0)] | None = None
+    codes: tuple[Annotated[int, Between(400, 599)], ...] = ()
+    attempts: Count | None = None
     backoff: Duration | None = None
 
 

@@ -13,12 +13,14 @@ from pydantic import Field, model_validator
 from .meta import Model
 from .references import BackendObjectReference, LocalObjectReference
 from .scalars import (
+    Between,
     Boolean,
     CorsOrigin,
     Count,
     HeaderName,
     HeaderValue,
     PortNumber,
+    PositiveCount,
     PreciseHostname,
 )
 from .violations import Violation, reject
@@ -67,7 +69,7 @@ class HeaderModifier(Model):
 
 class Fraction(Model):
     numerator: Count
-    denominator: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] = 100
+    denominator: PositiveCount = 100
 
     @model_validator(mode="after")
     def _at_most_one(self) -> Self:
@@ -83,7 +85,7 @@ class RequestMirror(Model):
     """Neither `percent` nor `fraction`: every request is mirrored."""
 
     backend_ref: BackendObjectReference
-    percent: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
+    percent: Annotated[int, Between(0, 100)] | None = None
     fraction: Fraction | None = None
 
     @model_validator(mode="after")
@@ -127,7 +129,7 @@ class Cors(Model):
     allow_methods: Annotated[tuple[MethodOrAny, ...], Field(max_length=9)] = ()
     allow_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
     expose_headers: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = ()
-    max_age: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] = 5
+    max_age: PositiveCount = 5
 
     @model_validator(mode="after")
     def _lists_are_sets(self) -> Self:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from .scalars import DnsName, LabelKey, LabelValue, Namespace
+from .scalars import Between, DnsName, LabelKey, LabelValue, Namespace
+from .violations import Violation, reject
 
 
 class Model(BaseModel):
@@ -37,13 +38,11 @@ class Model(BaseModel):
         return value
 
 
-class OwnerReference(Model):
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool | None = None
-    block_owner_deletion: bool | None = None
+def _only_text(value: object) -> object:
+    """Numbers are no timestamps, although pydantic would read them as such."""
+    if not isinstance(value, str | datetime):
+        reject([Violation("must be a timestamp such as 2025-01-31T12:00:00Z")])
+    return value
 
 
 class ObjectMeta(Model):
@@ -55,9 +54,9 @@ class ObjectMeta(Model):
     namespace: Namespace = "default"
     labels: Mapping[LabelKey, LabelValue] = Field(default_factory=dict)
     annotations: Mapping[LabelKey, str] = Field(default_factory=dict)
-    generation: Annotated[int, Field(strict=True, ge=0)] = 1
+    generation: Annotated[int, Between(0, 2**63 - 1)] = 1
     uid: str | None = None
-    creation_timestamp: datetime | None = None
+    creation_timestamp: Annotated[datetime, BeforeValidator(_only_text)] | None = None
 
 
 class ResourceKey(NamedTuple):

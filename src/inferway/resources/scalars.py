@@ -7,9 +7,13 @@ strict: `"90"` is not 90. `PATTERN_MEANING` says every grammar in words for erro
 """
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import core_schema
+
+OUT_OF_RANGE_TYPE = "out_of_range"
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -84,9 +88,32 @@ CorsOrigin = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=CORS_ORIGIN_PATTERN)
 ]
 
-PortNumber = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Int32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
-Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A whole number in a closed range; unlike pydantic's own, the error names both ends."""
+
+    minimum: int
+    maximum: int
+
+    def __get_pydantic_core_schema__(
+        self, _source: object, _handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        in_range = core_schema.custom_error_schema(
+            core_schema.int_schema(ge=self.minimum, le=self.maximum),
+            custom_error_type=OUT_OF_RANGE_TYPE,
+            custom_error_message="must be from {minimum} to {maximum}",
+            custom_error_context={"minimum": self.minimum, "maximum": self.maximum},
+        )
+        return core_schema.chain_schema([core_schema.int_schema(strict=True), in_range])
+
+
+INT32_MAX = 2**31 - 1
+
+PortNumber = Annotated[int, Between(1, 65535)]
+Int32 = Annotated[int, Between(-INT32_MAX - 1, INT32_MAX)]
+Count = Annotated[int, Between(0, INT32_MAX)]
+PositiveCount = Annotated[int, Between(1, INT32_MAX)]
 Boolean = Annotated[bool, Field(strict=True)]
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")
