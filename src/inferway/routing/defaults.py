@@ -31,20 +31,21 @@ _PARENT = ParentReference(namespace="default", name="inferway")
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """Gateways and routes to translate. `stranded`: why no pool can be reached, if so."""
+    """What to translate: the routes, the Gateway that was made up if there is none, and why no pool
+    can be reached, if so.
+    """
 
-    gateways: tuple[Gateway, ...]
     routes: tuple[HTTPRoute, ...]
     warnings: tuple[RoutingWarning, ...] = ()
+    gateway: Gateway | None = None
     stranded: Refusal | None = None
 
 
 def complete(resources: ResourceSet, settings: RoutingSettings) -> Completed:
-    """The Gateways and HTTPRoutes of the resources, with the defaults of this module added."""
-    gateways = resources.gateways
+    """The HTTPRoutes of the resources, with what this module makes up."""
     routes = resources.http_routes
-    if gateways:
-        return Completed(gateways, routes)
+    if resources.gateways:
+        return Completed(routes)
     warnings = [
         RoutingWarning(
             f"no Gateway in the manifests: one is assumed, listening on "
@@ -67,7 +68,7 @@ def complete(resources: ResourceSet, settings: RoutingSettings) -> Completed:
         )
         stranded = Refusal("HTTPRouteNotAccepted", words)
         warnings.append(RoutingWarning(words))
-    return Completed((_gateway(settings),), routes, tuple(warnings), stranded)
+    return Completed(routes, tuple(warnings), _gateway(settings), stranded)
 
 
 def _gateway(settings: RoutingSettings) -> Gateway:

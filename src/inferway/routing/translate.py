@@ -21,7 +21,7 @@ from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
 from inferway.routing.backends import Backends
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
-from inferway.routing.gateway_classes import class_statuses, our_gateways
+from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
 from inferway.routing.gateway_listeners import judge
 from inferway.routing.gateway_status import gateway_status
 from inferway.routing.hostnames import pattern
@@ -81,9 +81,11 @@ class _Attached:
 def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translation:
     """The routing model of these resources, and what became of each of them."""
     completed = complete(resources, settings)
-    ours, class_warnings = our_gateways(completed.gateways, resources.gateway_classes, settings)
+    ours, class_warnings = our_gateways(resources.gateways, resources.gateway_classes, settings)
+    if completed.gateway is not None:
+        ours = (OurGateway(completed.gateway, refusal=None),)
     gateways = {one.gateway.qualified_name: one for one in judge(ours, settings)}
-    foreign = {one.qualified_name for one in completed.gateways} - gateways.keys()
+    foreign = {one.qualified_name for one in resources.gateways} - gateways.keys()
 
     objectives = judge_objectives(resources.objectives, resources.pools)
     pools, pool_warnings = build_pools(
