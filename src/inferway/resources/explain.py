@@ -53,7 +53,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[Finding]
 
 
 def nearest(name: str, known: list[str], *, cutoff: float = 0.6) -> str | None:
-    """The known name that was probably meant, whatever the case. `cutoff`: 1 is equal, 0 anything."""
+    """The known name that was probably meant, in any case. `cutoff`: 1 equal, 0 anything."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     matches = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=cutoff)
     return by_lower[matches[0]] if matches else None

@@ -214,6 +214,8 @@ class GatewaySpec(Model):
 
 
 class Gateway(Object):
-    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"] = (
+        "gateway.networking.k8s.io/v1"
+    )
     kind: Literal["Gateway"] = "Gateway"
     spec: GatewaySpec

@@ -23,7 +23,9 @@ class GatewayClassSpec(Model):
 
 
 class GatewayClass(Object):
-    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"] = (
+        "gateway.networking.k8s.io/v1"
+    )
     kind: Literal["GatewayClass"] = "GatewayClass"
     spec: GatewayClassSpec
 

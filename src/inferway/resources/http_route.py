@@ -260,6 +260,8 @@ class HTTPRouteSpec(Model):
 
 
 class HTTPRoute(Object):
-    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"] = (
+        "gateway.networking.k8s.io/v1"
+    )
     kind: Literal["HTTPRoute"] = "HTTPRoute"
     spec: HTTPRouteSpec

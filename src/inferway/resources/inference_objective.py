@@ -23,7 +23,9 @@ class InferenceObjectiveSpec(Model):
 
 
 class InferenceObjective(Object):
-    api_version: Literal["inference.networking.x-k8s.io/v1alpha2", "llm-d.ai/v1alpha2"]
+    api_version: Literal["inference.networking.x-k8s.io/v1alpha2", "llm-d.ai/v1alpha2"] = (
+        "inference.networking.x-k8s.io/v1alpha2"
+    )
     kind: Literal["InferenceObjective"] = "InferenceObjective"
     spec: InferenceObjectiveSpec
 

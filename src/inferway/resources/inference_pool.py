@@ -64,7 +64,7 @@ class InferencePoolSpec(Model):
 
 
 class InferencePool(Object):
-    api_version: Literal["inference.networking.k8s.io/v1"]
+    api_version: Literal["inference.networking.k8s.io/v1"] = "inference.networking.k8s.io/v1"
     kind: Literal["InferencePool"] = "InferencePool"
     spec: InferencePoolSpec
 
