@@ -65,7 +65,8 @@ class Backends:
             return _error(reference, name, "BackendNotFound", words)
         if built.refusal is not None:
             # The pool's own status has the reason; the reference as such is fine.
-            return Resolved(Target(TargetKind.ERROR, name, reference.weight), pool=name)
+            target = Target(TargetKind.ERROR, f"InferencePool {name}", reference.weight)
+            return Resolved(target, pool=name)
         return Resolved(Target(TargetKind.POOL, name, reference.weight), pool=name)
 
     def _server(self, reference: BackendRef, name: str) -> Resolved:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferway.resources.references import INFERENCE_GROUP
-from inferway.routing.status import ObjectStatus, Refusal, met, unmet
+from inferway.routing.status import ObjectStatus, Refusal, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,12 +43,9 @@ def judge_objectives(
             refusal = Refusal(
                 "Superseded", f"group {_NEWER_GROUP} has the same objective for pool {pool}"
             )
-        generation = one.metadata.generation
         if refusal is None:
             priorities[pool][one.name] = one.priority
-            condition = met("Accepted", "Accepted", generation=generation)
-        else:
-            condition = unmet("Accepted", refusal, generation=generation)
+        condition = verdict("Accepted", refusal, generation=one.metadata.generation)
         statuses.append(ObjectStatus(one.key, (condition,)))
     by_pool = {pool: tuple(sorted(of_pool.items())) for pool, of_pool in priorities.items()}
     return JudgedObjectives(by_pool, tuple(statuses))

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferway.routing.model import Endpoint, Pool
-from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, met, unmet
+from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from inferway.resources import InferencePool, ModelServer
     from inferway.routing.settings import RoutingSettings
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 POLICY_ANNOTATION = "inferway.dev/policy"
 FAILURE_MODE_ANNOTATION = "inferway.dev/failure-mode"
 _FAILURE_MODES = ("FailOpen", "FailClose")
+_NO_POOL = Refusal("NoMatchingPool", "no InferencePool of this namespace selects its labels")
+_PLAIN_BACKEND = Refusal("PlainBackend", "in no InferencePool; routes name it directly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,11 @@ def build_pools(
 
 
 def server_statuses(
-    servers: Iterable[ModelServer], pools: Iterable[BuiltPool]
+    servers: Iterable[ModelServer], pools: Iterable[BuiltPool], plain: Collection[str]
 ) -> tuple[ObjectStatus, ...]:
-    """Accepted (a ModelServer is valid by itself), and Selected with the pools it belongs to."""
+    """Accepted (a ModelServer is valid by itself), and Selected with the pools it belongs to.
+    `plain` are the servers, by namespace/name, that routes name directly.
+    """
     selected: defaultdict[str, list[str]] = defaultdict(list)
     for pool in pools:
         for member in pool.members:
@@ -134,18 +138,16 @@ def server_statuses(
     statuses = []
     for server in servers:
         generation = server.metadata.generation
-        by = selected[server.qualified_name]
-        selection = (
-            met("Selected", "Selected", generation=generation, message=f"by {', '.join(by)}")
-            if by
-            else unmet(
-                "Selected",
-                Refusal("NoMatchingPool", "no InferencePool of this namespace selects its labels"),
-                generation=generation,
-            )
+        name = server.qualified_name
+        refusal = None
+        if name not in selected:
+            refusal = _PLAIN_BACKEND if name in plain else _NO_POOL
+        by = f"by {', '.join(selected.get(name, ()))}"
+        conditions = (
+            verdict("Accepted", None, generation=generation),
+            verdict("Selected", refusal, generation=generation, message=by),
         )
-        accepted = met("Accepted", "Accepted", generation=generation)
-        statuses.append(ObjectStatus(server.key, (accepted, selection)))
+        statuses.append(ObjectStatus(server.key, conditions))
     return tuple(statuses)
 
 

@@ -97,6 +97,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         for name in pools:
             attached.pool_parents[name][DEFAULT_GATEWAY] = completed.stranded
 
+    plain = {one.server for group in attached.groups.values() for one in group.endpoints}
     counts = {name: len(routes) for name, routes in attached.counted.items()}
     written = {route.key for route in resources.http_routes}
     statuses = [
@@ -105,7 +106,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         *(status for status in attached.statuses if status.key in written),
         *(_pool_status(one, attached.pool_parents, settings) for one in pools.values()),
         *objectives.statuses,
-        *server_statuses(resources.model_servers, pools.values()),
+        *server_statuses(resources.model_servers, pools.values(), plain),
     ]
     return Translation(
         model=RoutingModel(
