@@ -1,5 +1,4 @@
-"""What control tells the picker and what the picker tells control, as JSON lines over one unix
-socket.
+"""What control and the picker tell each other, as JSON lines over one unix socket.
 
 Control sends a whole `PickerConfig` at every change; the picker builds a new runtime from it and
 swaps (ARCHITECTURE.md rule 5), keeping what it knows of endpoints that stay. The picker sends a

@@ -46,9 +46,9 @@ class ConfigRefusedError(ValueError):
 class ControlLink:
     """Follows the control process.
 
-    `apply` puts a configuration into force or raises ConfigRefusedError; `status` builds the
-    current status with the given error; `fingerprint` is equal as long as nothing changed that control
-    should hear of at once.
+    `apply` puts a configuration into force or raises ConfigRefusedError, `status` builds the
+    current status with the given error. `fingerprint` is equal as long as nothing changed that
+    control should hear of at once.
     """
 
     def __init__(

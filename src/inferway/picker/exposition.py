@@ -104,6 +104,16 @@ def _decisions(metrics: PickerMetrics) -> Iterator[Metric]:
             for outcome, count in zip(OUTCOMES, pool.outcomes, strict=True)
         ),
     )
+    yield _counter(
+        f"{_OURS}picked_by_priority",
+        "Requests placed, by the priority of their objective.",
+        ("pool", "priority"),
+        (
+            ((pool.name, str(priority)), count)
+            for pool in pools
+            for priority, count in sorted(pool.priorities.items())
+        ),
+    )
     yield _histogram(
         f"{_OURS}decision_seconds",
         "Time to decide all that had arrived, per wake-up.",

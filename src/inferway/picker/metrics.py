@@ -79,11 +79,12 @@ class PoolCounters:
     Tokens are the picker's estimates; what engines report is in `ModelCounters`.
     """
 
-    __slots__ = ("matched_tokens", "name", "outcomes", "prompt_tokens")
+    __slots__ = ("matched_tokens", "name", "outcomes", "priorities", "prompt_tokens")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.outcomes = [0] * len(OUTCOMES)
+        self.priorities: dict[int, int] = {}  # values come from objectives, so there are few
         self.prompt_tokens = 0.0
         self.matched_tokens = 0.0
 

@@ -28,6 +28,7 @@ class Outcome(StrEnum):
         "pool_not_found"  # Envoy and the picker hold different configurations for a moment
     )
     NO_ENDPOINT = "no_endpoint"  # the pool is empty, or none of its endpoints is ready
+    FAILED = "failed"  # a policy raised
     OVERLOADED = "overloaded"  # the picker's own limit of open streams is reached
 
 
@@ -71,6 +72,13 @@ REPLIES: Final[Mapping[Outcome, Reply]] = {
         message="No model server of this inference pool is ready. Try again in a moment.",
         retry_after_ms=1_000,
         reason="no-endpoint",
+    ),
+    Outcome.FAILED: Reply(
+        status=500,
+        type="server_error",
+        code="picker_failed",
+        message="The gateway could not choose a model server for this request.",
+        reason="picker-failed",
     ),
     Outcome.OVERLOADED: Reply(
         status=503,

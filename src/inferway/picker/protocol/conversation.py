@@ -18,7 +18,7 @@ batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 from inferway._native import Done, First, Hello, Open, Pick, encode_welcome
 
@@ -33,6 +33,7 @@ _WAITING: Final = 0  # placed or being placed, no byte of the response yet
 _STREAMING: Final = 1  # FIRST was seen
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Release:
     """A stream's earlier charge is void, because the filter asks again for it."""

@@ -1,0 +1,158 @@
+"""Where admitted frames take effect: picks are decided, streams are accounted for.
+
+Problem: frames of all filters, configurations and readings meet in one place, and each frame must
+count once. Model: `PickDesk` owns the data layer and the runtime in force; `handle` applies a
+batch in arrival order. Invariants: one answer per PICK, whatever happens inside; a stream is
+charged exactly while its connection holds it; a failing policy costs its own request only. It
+runs on one thread and neither waits nor logs, except for the first failure of a configuration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inferway._native import Done, First, Pick
+from inferway.observability.logging import get_logger
+from inferway.picker.outcome import Outcome
+from inferway.picker.protocol.conversation import Release
+from inferway.picker.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferway.picker.config import PickerConfig
+    from inferway.picker.datalayer.state import DataLayer
+    from inferway.picker.metrics import ModelCounters, PickerMetrics
+    from inferway.picker.protocol.conversation import Admitted
+    from inferway.picker.scheduling.contracts import Random
+
+STREAMS_MAX: Final = 1_000_000  # open at once, over all filters; about 500 bytes each
+
+
+class PickDesk:
+    """Serves `server.PickServer`. `clock` counts seconds monotonically.
+
+    `picked(now_s)` is called once per batch with picks, `answered(address)` when an endpoint has
+    answered a request to its end.
+    """
+
+    def __init__(
+        self,
+        layer: DataLayer,
+        metrics: PickerMetrics,
+        config: PickerConfig,
+        *,
+        clock: Callable[[], float],
+        random_of: Callable[[str], Random],
+        picked: Callable[[float], None],
+        answered: Callable[[str], None],
+        streams_max: int = STREAMS_MAX,
+    ) -> None:
+        self.layer = layer
+        self._metrics = metrics
+        self._clock = clock
+        self._random_of = random_of
+        self._picked = picked
+        self._answered = answered
+        self._streams_max = streams_max
+        self._streams: dict[int, dict[int, ModelCounters]] = {}
+        self._open = 0
+        self._failure_told = False
+        self._log = get_logger("pick-desk")
+        self.runtime = Runtime(config, layer, metrics, random_of)
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that hold a charge."""
+        return self._open
+
+    def configure(self, config: PickerConfig) -> None:
+        """Swaps in a new runtime. ValueError, and the old one stays, when it cannot be built."""
+        self.runtime = Runtime(config, self.layer, self._metrics, self._random_of)
+        self._failure_told = False
+
+    def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:
+        """Applies the frames in order; returns the answers to the picks among them."""
+        now_s = self._clock()
+        answers: list[bytes] = []
+        streams = self._streams.get(connection)
+        if streams is None:
+            streams = self._streams[connection] = {}
+        in_flight = self.layer.in_flight
+        for frame in frames:
+            if type(frame) is Pick:
+                answers.append(self._pick(connection, streams, frame, now_s))
+            elif type(frame) is Done:
+                self._done(connection, streams, frame)
+            elif type(frame) is First:
+                in_flight.first(connection, frame.stream)
+            elif type(frame) is Release:
+                in_flight.done(connection, frame.stream)
+                self._forget(streams, frame.stream)
+            else:
+                in_flight.replay(connection, frame)
+                self._remember(streams, frame.stream, frame.pool, frame.model)
+        if answers:
+            self._picked(now_s)
+        return answers
+
+    def drop(self, connection: int) -> None:
+        """Releases everything that was charged for the connection."""
+        streams = self._streams.pop(connection, {})
+        for counters in streams.values():
+            counters.running -= 1
+        self._open -= len(streams)
+        self.layer.in_flight.drop_filter(connection)
+
+    def _pick(
+        self, connection: int, streams: dict[int, ModelCounters], pick: Pick, now_s: float
+    ) -> bytes:
+        runtime = self.runtime
+        if self._open >= self._streams_max:
+            return runtime.refuse(Outcome.OVERLOADED, pick)[1]
+        try:
+            outcome, answer = runtime.pick(connection, pick, now_s)
+        except Exception:  # noqa: BLE001 - a request's boundary: policies are users' code
+            self.layer.in_flight.done(connection, pick.stream)
+            if not self._failure_told:
+                self._failure_told = True
+                self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
+            return runtime.refuse(Outcome.FAILED, pick)[1]
+        if outcome is Outcome.PICKED:
+            self._remember(streams, pick.stream, pick.pool, pick.model).requests += 1
+        return answer
+
+    def _done(self, connection: int, streams: dict[int, ModelCounters], done: Done) -> None:
+        charge = self.layer.in_flight.done(connection, done.stream)
+        counters = self._forget(streams, done.stream)
+        if counters is None:
+            return
+        counters.ended(done)
+        if done.end != 0 or done.status >= 400:
+            return
+        if done.endpoint:
+            self._answered(done.endpoint)
+        if done.usage and charge is not None:
+            self.layer.observe_usage(
+                charge.model,
+                end=done.end,
+                prompt_bytes=charge.prompt_bytes,
+                prompt_tokens=done.prompt_tokens,
+                completion_tokens=done.completion_tokens,
+            )
+
+    def _remember(
+        self, streams: dict[int, ModelCounters], stream: int, pool: str, model: str
+    ) -> ModelCounters:
+        counters = self._metrics.model(pool, model)
+        streams[stream] = counters
+        counters.running += 1
+        self._open += 1
+        return counters
+
+    def _forget(self, streams: dict[int, ModelCounters], stream: int) -> ModelCounters | None:
+        counters = streams.pop(stream, None)
+        if counters is not None:
+            counters.running -= 1
+            self._open -= 1
+        return counters

@@ -1,0 +1,149 @@
+"""What one configuration means for picks: pool name to scheduler, objectives to priorities.
+
+Problem: a configuration must take effect between two picks, whole or not at all. Model: `Runtime`
+is built from a `PickerConfig` and swapped by its owner (desk.py); what outlives it (endpoint
+state, in-flight work, prefix index, estimates) belongs to the `DataLayer` and is carried over by
+address and pool name. Invariants: everything that can be wrong is found before anything
+changes; a runtime decides with its own configuration only. It answers one pick at a time and does
+no I/O; the clock reading comes as an argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inferway._native import encode_endpoints
+from inferway.picker.outcome import OUTCOMES, Outcome, refusal
+from inferway.picker.scheduling.decide import NoEndpoint, PoolScheduler
+from inferway.picker.scheduling.registry import policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferway._native import Pick
+    from inferway.picker.config import PickerConfig, PoolConfig
+    from inferway.picker.datalayer.state import DataLayer
+    from inferway.picker.metrics import PickerMetrics, PoolCounters
+    from inferway.picker.scheduling.contracts import Random
+
+# Clients choose model names, so what is remembered of them is bounded.
+MODELS_REMEMBERED_MAX: Final = 4_096
+_PICKED: Final = OUTCOMES.index(Outcome.PICKED)
+
+
+class Runtime:
+    """Pools of one configuration. ValueError, and nothing changed, when it cannot be used."""
+
+    def __init__(
+        self,
+        config: PickerConfig,
+        layer: DataLayer,
+        metrics: PickerMetrics,
+        random_of: Callable[[str], Random],
+    ) -> None:
+        names = [pool.name for pool in config.pools]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"pools: listed twice: {', '.join(twice)}")
+        policies = {pool.name: policy(pool.policy) for pool in config.pools}
+        layer.configure(config.pools)
+        self.config = config
+        self._metrics = metrics
+        self._pools = {
+            pool.name: PoolRuntime(
+                pool,
+                PoolScheduler(layer.pools[pool.name], policies[pool.name], random_of(pool.name)),
+                layer,
+                metrics,
+            )
+            for pool in config.pools
+        }
+
+    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes]:
+        """Decides, charges, counts; returns what came of it and the frame that answers."""
+        pool = self._pools.get(pick.pool)
+        if pool is None:
+            return self.refuse(Outcome.POOL_NOT_FOUND, pick)
+        outcome, answer = pool.pick(connection, pick, now_s)
+        return (outcome, answer) if answer else self.refuse(outcome, pick)
+
+    def refuse(self, outcome: Outcome, pick: Pick) -> tuple[Outcome, bytes]:
+        """The answer of an outcome that needs no decision."""
+        self._metrics.pool(pick.pool).outcomes[OUTCOMES.index(outcome)] += 1
+        return outcome, refusal(outcome, stream=pick.stream, model=pick.model, pool=pick.pool)
+
+
+class PoolRuntime:
+    """One pool of one configuration."""
+
+    __slots__ = (
+        "_counters",
+        "_known",
+        "_known_revision",
+        "_layer",
+        "_metrics",
+        "_objectives",
+        "_scheduler",
+    )
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        scheduler: PoolScheduler,
+        layer: DataLayer,
+        metrics: PickerMetrics,
+    ) -> None:
+        self._scheduler = scheduler
+        self._layer = layer
+        self._metrics = metrics
+        self._counters: PoolCounters = metrics.pool(config.name)
+        self._objectives = config.objectives
+        self._known: dict[str, bool | None] = {}
+        self._known_revision = -1
+
+    def priority(self, objective: str, model: str) -> int:
+        """The objective that the header names, else the one named like the model, else 0.
+
+        A header that names no objective of the pool is no way around the model's own.
+        """
+        objectives = self._objectives
+        if not objectives:
+            return 0
+        priority = objectives.get(objective)
+        return objectives.get(model, 0) if priority is None else priority
+
+    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes]:
+        """The outcome, and the answer when it is `picked`."""
+        model = pick.model
+        if self._serves(model) is False:
+            return Outcome.MODEL_NOT_FOUND, b""
+        priority = self.priority(pick.objective, model)
+        decision = self._scheduler.decide(
+            pick, filter_id=connection, now_s=now_s, priority=priority
+        )
+        if isinstance(decision, NoEndpoint):
+            return Outcome.NO_ENDPOINT, b""
+        uncached = decision.charged_uncached
+        counters = self._counters
+        counters.outcomes[_PICKED] += 1
+        counters.priorities[priority] = counters.priorities.get(priority, 0) + 1
+        prompt = max(
+            pick.prompt_bytes / self._layer.estimates.of(model).bytes_per_token, uncached, 1.0
+        )
+        counters.prompt_tokens += prompt
+        counters.matched_tokens += prompt - uncached
+        self._metrics.hit_ratio.observe(1.0 - uncached / prompt)
+        return Outcome.PICKED, encode_endpoints(
+            pick.stream, uncached, decision.charged_context, decision.endpoints, ""
+        )
+
+    def _serves(self, model: str) -> bool | None:
+        """`PoolScheduler.knows`, remembered: it looks at every endpoint."""
+        revision = self._layer.catalog.revision
+        known = self._known
+        if revision != self._known_revision or len(known) >= MODELS_REMEMBERED_MAX:
+            known.clear()
+            self._known_revision = revision
+        if model not in known:
+            known[model] = self._scheduler.knows(model)
+        return known[model]
