@@ -1,1 +1,32 @@
+//! The Envoy dynamic module: everything that touches the bytes of a request, inside Envoy.
+//!
+//! Two HTTP filters live in one shared library. `route` reads the model out of the body so that Envoy
+//! can choose a route by it; `pick` asks the picker, over one unix socket per process, which model
+//! server shall serve the request, and reports how it went. Neither decides anything: bytes become
+//! numbers here, numbers become headers. Configuration: docs/filter-config.md; the conversation with
+//! the picker: docs/pick-protocol.md.
+//!
+//! `route.rs`, `pick.rs`, `response.rs`, `streams.rs` and `link.rs` hold the behaviour and know Envoy
+//! only as a trait; `abi.rs`, `http_stream.rs` and `hooks.rs` are the border to C, left out of tests.
 
+pub mod clock;
+pub mod config;
+pub mod envoy;
+pub mod handoff;
+pub mod kind;
+pub mod link;
+pub mod metrics;
+pub mod pick;
+pub mod registry;
+pub mod reply;
+pub mod response;
+pub mod route;
+pub mod socket;
+pub mod streams;
+
+#[cfg(not(test))]
+mod abi;
+#[cfg(not(test))]
+mod hooks;
+#[cfg(not(test))]
+mod http_stream;

@@ -1,0 +1,80 @@
+//! What the filters need from Envoy, as a trait, and the implementation over the C ABI.
+//!
+//! The filters are written against the trait, so that their behaviour is tested without Envoy. Slices
+//! that Envoy lends (headers, body pieces, attributes) are valid until the hook returns or a setter is
+//! called; the methods therefore hand them to a closure, and nothing keeps them.
+//!
+//! Two calls may end the stream before they return, and with it the filter object: `send_response`
+//! and `continue_decoding`. Callers make them last, with no borrow of their own state held.
+
+use crate::metrics::Counter;
+
+/// A header as Envoy lends it: name in lower case, value in arbitrary bytes.
+pub type HeaderRef<'a> = (&'a [u8], &'a [u8]);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum HeadersStatus {
+    Continue = 0,
+    StopIteration = 1,
+    StopAllAndWatermark = 4,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum BodyStatus {
+    Continue = 0,
+    StopAndBuffer = 1,
+    StopNoBuffer = 3,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum TrailersStatus {
+    Continue = 0,
+    StopIteration = 1,
+}
+
+/// A complete answer made here instead of by a model server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalReply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    /// Short reason for the access log (`%RESPONSE_CODE_DETAILS%`).
+    pub details: &'static str,
+}
+
+/// Wakes one stream on its own worker; called from the link thread, dropped exactly once.
+pub trait Wake: Send {
+    fn wake(&self);
+}
+
+/// One HTTP stream, seen from one filter of its chain.
+pub trait Stream {
+    type Wake: Wake;
+
+    fn request_headers<R>(&self, read: impl FnOnce(&[HeaderRef<'_>]) -> R) -> R;
+    fn response_headers<R>(&self, read: impl FnOnce(&[HeaderRef<'_>]) -> R) -> R;
+    /// Sets or (with `None`) removes every value of a request header.
+    fn set_request_header(&self, name: &str, value: Option<&[u8]>);
+    /// The pieces of the request body that arrived with this event.
+    fn received_request_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R;
+    /// The whole request body so far: what was buffered before and what arrived with this event.
+    fn whole_request_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R;
+    /// Whether the pieces of this event are the body that an earlier filter had buffered.
+    fn received_is_buffered(&self) -> bool;
+    fn received_response_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R;
+    /// Raises the buffer limit of this stream to at least so many bytes.
+    fn raise_buffer_limit(&self, bytes: u64);
+    fn clear_route_cache(&self);
+    /// A value that other filters on the same stream can read.
+    fn set_state(&self, key: &str, value: &[u8]) -> bool;
+    fn state<R>(&self, key: &str, read: impl FnOnce(Option<&[u8]>) -> R) -> R;
+    fn upstream_address(&self) -> Option<String>;
+    fn response_details(&self) -> Option<String>;
+    fn waker(&self) -> Self::Wake;
+    fn count(&self, counter: Counter, by: u64);
+    fn send_response(&self, reply: &LocalReply);
+    fn continue_decoding(&self);
+}

@@ -1,0 +1,335 @@
+//! The filter `pick`: asks the picker where a request shall go and reports how it went.
+//!
+//! Active only on routes that name a pool. The request waits, without blocking the worker, until the
+//! link has an answer; the chosen endpoints go into a header that Envoy's `override_host` policy reads.
+//! Afterwards the response is watched. Every stream that was picked for ends with exactly one DONE,
+//! whatever ends it: `Phase::Over` is entered together with it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use inferway_wire::protocol::Pick;
+use inferway_wire::request::Kind;
+
+use crate::clock::monotonic_ns;
+use crate::config::{PickConfig, PoolConfig};
+use crate::envoy::{HeaderRef, HeadersStatus, LocalReply, Stream, Wake};
+use crate::handoff::{self, Handoff};
+use crate::kind;
+use crate::link::Link;
+use crate::metrics::Counter;
+use crate::reply;
+use crate::response::{Report, Watch};
+use crate::route::{parse_length, MODEL_HEADER};
+use crate::streams::{Answer, Begun};
+
+pub const DESTINATION_HEADER: &str = "x-gateway-destination-endpoint";
+const MS: u64 = 1_000_000;
+
+/// One configuration of the filter, shared by its streams.
+pub struct PickShared<W: Wake + 'static> {
+    pub config: PickConfig,
+    pub link: Arc<Link<W>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Running,
+    /// DONE was given to the link.
+    Over,
+}
+
+/// A stream that was picked for.
+struct Picked {
+    phase: Phase,
+    stream: u64,
+    kind: Kind,
+    watch: Watch,
+}
+
+#[derive(Default)]
+pub struct PickFilter {
+    /// None on routes without a pool.
+    picked: RefCell<Option<Box<Picked>>>,
+}
+
+/// What the request's headers say, and which of them go no further.
+struct Head {
+    objective: String,
+    fairness: String,
+    session: String,
+    request_id: String,
+    kind: Kind,
+    length: Option<u64>,
+    /// Names of headers to remove.
+    remove: Vec<String>,
+}
+
+impl Head {
+    fn read(headers: &[HeaderRef<'_>], config: &PickConfig) -> Self {
+        let mut head = Self {
+            objective: String::new(),
+            fairness: String::new(),
+            session: String::new(),
+            request_id: String::new(),
+            kind: Kind::Other,
+            length: None,
+            remove: Vec::new(),
+        };
+        for (name, value) in headers {
+            let named = |names: &[String]| names.iter().any(|other| other.as_bytes() == *name);
+            match *name {
+                b":path" => head.kind = kind::of_path(value),
+                b"content-length" => head.length = parse_length(value),
+                b"x-request-id" => head.request_id = text(value),
+                _ if named(&config.objective_headers) => {
+                    set_once(&mut head.objective, value);
+                    head.remove.push(text(name));
+                }
+                _ if named(&config.fairness_headers) => {
+                    set_once(&mut head.fairness, value);
+                    head.remove.push(text(name));
+                }
+                _ if named(&config.session_headers) => set_once(&mut head.session, value),
+                // Never the client's word, even where the filter `route` is missing.
+                _ if *name == DESTINATION_HEADER.as_bytes() => head.remove.push(text(name)),
+                _ => {}
+            }
+        }
+        head
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+/// Of several spellings or values the first that is not empty counts.
+fn set_once(field: &mut String, value: &[u8]) {
+    if field.is_empty() {
+        *field = text(value);
+    }
+}
+
+/// The question to the picker, and the API that a refusal speaks.
+fn new_pick(
+    stream: u64,
+    pool: &str,
+    head: Head,
+    handoff: Option<Handoff>,
+    now_ns: u64,
+) -> (Pick, Kind) {
+    let pick = Pick {
+        stream,
+        received_ns: now_ns,
+        pool: pool.to_owned(),
+        objective: head.objective,
+        fairness: head.fairness,
+        session: head.session,
+        request_id: head.request_id,
+        ..Pick::default()
+    };
+    match handoff {
+        None => {
+            let body_bytes = head.length.unwrap_or(0);
+            let body_bytes = u32::try_from(body_bytes).unwrap_or(u32::MAX);
+            let kind = head.kind;
+            // Without a body that was read there is no prompt of that API.
+            (
+                Pick {
+                    body_bytes,
+                    kind: Kind::Other as u8,
+                    ..pick
+                },
+                kind,
+            )
+        }
+        Some(Handoff {
+            fields,
+            kind,
+            body_bytes,
+            received_ns,
+        }) => {
+            let pick = Pick {
+                received_ns,
+                body_bytes,
+                prompt_bytes: fields.prompt_bytes,
+                max_tokens: fields.max_tokens,
+                priority: fields.priority,
+                kind: kind as u8,
+                flags: if fields.stream { Pick::STREAM } else { 0 },
+                model: fields.model.unwrap_or_default(),
+                hashes: fields.hashes,
+                ..pick
+            };
+            (pick, kind)
+        }
+    }
+}
+
+impl PickFilter {
+    pub fn request_headers<S: Stream>(
+        &self,
+        stream: &S,
+        shared: &PickShared<S::Wake>,
+        pool: Option<&PoolConfig>,
+    ) -> HeadersStatus {
+        let Some(pool) = pool else {
+            return HeadersStatus::Continue;
+        };
+        let now_ns = monotonic_ns();
+        let head = stream.request_headers(|headers| Head::read(headers, &shared.config));
+        for name in &head.remove {
+            stream.set_request_header(name, None);
+        }
+        let handoff = stream.state(handoff::STATE_KEY, |number| {
+            let number = number.and_then(|bytes| bytes.try_into().ok())?;
+            handoff::take(u64::from_ne_bytes(number))
+        });
+        let number = shared.link.next_stream();
+        let (pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
+        let watch = Watch::new(number, pick.received_ns);
+        let hold_ns = shared.config.hold_ms * MS;
+        let begun = shared
+            .link
+            .begin(pick, pool.fail_open, hold_ns, now_ns, || stream.waker());
+        let phase = if begun == Begun::FailedOpen {
+            Phase::Running
+        } else {
+            Phase::Waiting
+        };
+        *self.picked.borrow_mut() = Some(Box::new(Picked {
+            phase,
+            stream: number,
+            kind,
+            watch,
+        }));
+
+        stream.count(Counter::Picks, 1);
+        let late = shared.link.take_late_answers();
+        if late > 0 {
+            stream.count(Counter::LateAnswers, late);
+        }
+        if phase == Phase::Waiting {
+            return HeadersStatus::StopAllAndWatermark;
+        }
+        stream.count(Counter::FailOpen, 1);
+        HeadersStatus::Continue
+    }
+
+    /// The link has an answer.
+    pub fn scheduled<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>) {
+        let (number, kind) = match &*self.picked.borrow() {
+            // A reply that Envoy made meanwhile (a timeout) ends the wait as well.
+            Some(picked) if picked.phase == Phase::Waiting && !picked.watch.is_local() => {
+                (picked.stream, picked.kind)
+            }
+            _ => return,
+        };
+        let Some(answer) = shared.link.take(number) else {
+            return;
+        };
+        match answer {
+            Answer::Endpoints { endpoints, model } => {
+                if reply::is_header_value(endpoints.as_bytes()) {
+                    stream.set_request_header(DESTINATION_HEADER, Some(endpoints.as_bytes()));
+                }
+                if reply::is_header_value(model.as_bytes()) {
+                    stream.set_request_header(MODEL_HEADER, Some(model.as_bytes()));
+                }
+                self.go_on(stream, Counter::Endpoints);
+            }
+            Answer::FailOpen => self.go_on(stream, Counter::FailOpen),
+            Answer::Reject(reject) => {
+                self.refuse(
+                    stream,
+                    shared,
+                    &reply::rejected(kind, &reject),
+                    Counter::Rejects,
+                );
+            }
+            Answer::FailClose => {
+                self.refuse(
+                    stream,
+                    shared,
+                    &reply::picker_unavailable(kind),
+                    Counter::FailClose,
+                );
+            }
+        }
+    }
+
+    fn go_on<S: Stream>(&self, stream: &S, counter: Counter) {
+        stream.count(counter, 1);
+        if let Some(picked) = &mut *self.picked.borrow_mut() {
+            picked.phase = Phase::Running;
+        }
+        stream.continue_decoding();
+    }
+
+    fn refuse<S: Stream>(
+        &self,
+        stream: &S,
+        shared: &PickShared<S::Wake>,
+        reply: &LocalReply,
+        counter: Counter,
+    ) {
+        stream.count(counter, 1);
+        self.watch(shared, |watch| watch.refused(reply.status, monotonic_ns()));
+        stream.send_response(reply);
+    }
+
+    /// Envoy or another filter answers instead of a server.
+    pub fn local_reply(&self, details: &str) {
+        if let Some(picked) = &mut *self.picked.borrow_mut() {
+            picked.watch.local_reply(details);
+        }
+    }
+
+    pub fn response_headers<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>, end: bool) {
+        self.watch(shared, |watch| {
+            if let Some(endpoint) = stream.upstream_address() {
+                watch.endpoint = endpoint;
+            }
+            stream.response_headers(|headers| watch.headers(headers, end, monotonic_ns()))
+        });
+    }
+
+    pub fn response_body<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>, end: bool) {
+        self.watch(shared, |watch| {
+            stream.received_response_body(|pieces| watch.body(pieces, end, monotonic_ns))
+        });
+    }
+
+    pub fn response_trailers<W: Wake>(&self, shared: &PickShared<W>) {
+        self.watch(shared, |watch| watch.trailers(monotonic_ns()));
+    }
+
+    /// The stream is over. `details` gives Envoy's reason, when it is still known.
+    pub fn over<W: Wake>(&self, shared: &PickShared<W>, details: impl FnOnce() -> Option<String>) {
+        self.watch(shared, |watch| {
+            watch.cut(details().as_deref(), monotonic_ns())
+        });
+    }
+
+    /// Lets the watch see an event of a stream that is not over, and passes on what it reports.
+    fn watch<W: Wake>(&self, shared: &PickShared<W>, see: impl FnOnce(&mut Watch) -> Report) {
+        let mut picked = self.picked.borrow_mut();
+        let Some(picked) = picked.as_mut().filter(|picked| picked.phase != Phase::Over) else {
+            return;
+        };
+        match see(&mut picked.watch) {
+            Report::Nothing => {}
+            Report::First(first) => shared.link.first(first, &picked.watch.endpoint),
+            Report::Done(first, done) => {
+                picked.phase = Phase::Over;
+                shared.link.end(first, &done);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pick_test.rs"]
+mod tests;

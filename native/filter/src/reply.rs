@@ -1,0 +1,276 @@
+//! Replies made by the gateway itself, in the shape that the client's SDK expects.
+//!
+//! OpenAI's error object everywhere, Anthropic's on `/messages`. Texts given by others (model names,
+//! the picker's messages) go through a JSON encoder.
+
+use inferway_wire::protocol::Reject;
+use inferway_wire::request::{Kind, Malformed};
+
+use crate::envoy::LocalReply;
+
+/// What went wrong, before it has a shape.
+struct Problem<'a> {
+    status: u16,
+    kind: &'a str,
+    message: &'a str,
+    param: Option<&'a str>,
+    code: Option<&'a str>,
+}
+
+fn put_json(out: &mut Vec<u8>, text: &str) {
+    // Writing a string to memory cannot fail; an empty string is what is left if it ever does.
+    if serde_json::to_writer(&mut *out, text).is_err() {
+        out.extend_from_slice(b"\"\"");
+    }
+}
+
+fn put_json_or_null(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => put_json(out, text),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn anthropic_kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+impl Problem<'_> {
+    fn body(&self, api: Kind) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128 + self.message.len());
+        if api == Kind::Messages {
+            out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":");
+            put_json(&mut out, anthropic_kind(self.status));
+            out.extend_from_slice(b",\"message\":");
+            put_json(&mut out, self.message);
+        } else {
+            out.extend_from_slice(b"{\"error\":{\"message\":");
+            put_json(&mut out, self.message);
+            out.extend_from_slice(b",\"type\":");
+            put_json(&mut out, self.kind);
+            out.extend_from_slice(b",\"param\":");
+            put_json_or_null(&mut out, self.param);
+            out.extend_from_slice(b",\"code\":");
+            put_json_or_null(&mut out, self.code);
+        }
+        out.extend_from_slice(b"}}");
+        out
+    }
+
+    fn reply(&self, api: Kind, details: &'static str) -> LocalReply {
+        LocalReply {
+            status: self.status,
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: self.body(api),
+            details,
+        }
+    }
+}
+
+fn invalid_request(
+    api: Kind,
+    message: &str,
+    param: Option<&str>,
+    code: &str,
+    details: &'static str,
+) -> LocalReply {
+    let kind = "invalid_request_error";
+    Problem {
+        status: 400,
+        kind,
+        message,
+        param,
+        code: Some(code),
+    }
+    .reply(api, details)
+}
+
+pub fn malformed(api: Kind, malformed: Malformed) -> LocalReply {
+    let Malformed { offset, reason } = malformed;
+    let message = format!("The request body is not valid JSON: {reason} at byte {offset}.");
+    invalid_request(api, &message, None, "invalid_json", "inferway_invalid_json")
+}
+
+pub fn missing_model(api: Kind) -> LocalReply {
+    let message = "You must provide a model parameter.";
+    let code = "missing_required_parameter";
+    invalid_request(api, message, Some("model"), code, "inferway_missing_model")
+}
+
+pub fn model_not_string(api: Kind) -> LocalReply {
+    let message = "The model parameter must be a string.";
+    let code = "missing_required_parameter";
+    invalid_request(api, message, Some("model"), code, "inferway_missing_model")
+}
+
+pub fn model_not_usable(api: Kind, bytes_max: usize) -> LocalReply {
+    let message = format!(
+        "The model parameter must be 1 to {bytes_max} bytes long and without control characters."
+    );
+    invalid_request(
+        api,
+        &message,
+        Some("model"),
+        "invalid_value",
+        "inferway_invalid_model",
+    )
+}
+
+pub fn wrong_content_type(api: Kind) -> LocalReply {
+    let message = "The content type must be application/json.";
+    invalid_request(
+        api,
+        message,
+        None,
+        "invalid_content_type",
+        "inferway_invalid_content_type",
+    )
+}
+
+pub fn too_large(api: Kind, bytes_max: u64) -> LocalReply {
+    let message = format!("The request body is larger than {bytes_max} bytes.");
+    let problem = Problem {
+        status: 413,
+        kind: "invalid_request_error",
+        message: &message,
+        param: None,
+        code: Some("request_too_large"),
+    };
+    problem.reply(api, "inferway_request_too_large")
+}
+
+pub fn picker_unavailable(api: Kind) -> LocalReply {
+    let problem = Problem {
+        status: 503,
+        kind: "server_error",
+        message: "The endpoint picker is not available. Try again shortly.",
+        param: None,
+        code: Some("endpoint_picker_unavailable"),
+    };
+    let mut reply = problem.reply(api, "inferway_picker_unavailable");
+    reply.headers.push(("retry-after", "1".to_owned()));
+    reply
+}
+
+pub fn internal_error(api: Kind) -> LocalReply {
+    let problem = Problem {
+        status: 500,
+        kind: "server_error",
+        message: "The gateway could not process the request.",
+        param: None,
+        code: Some("internal_error"),
+    };
+    problem.reply(api, "inferway_internal_error")
+}
+
+/// A rejection by the picker. A status that is not an error status is taken as 503.
+pub fn rejected(api: Kind, reject: &Reject) -> LocalReply {
+    let problem = Problem {
+        status: if (400..600).contains(&reject.status) {
+            reject.status
+        } else {
+            503
+        },
+        kind: &reject.kind,
+        message: &reject.message,
+        param: None,
+        code: (!reject.code.is_empty()).then_some(reject.code.as_str()),
+    };
+    let mut reply = problem.reply(api, "inferway_rejected");
+    if reject.retry_after_ms > 0 {
+        reply.headers.push((
+            "retry-after",
+            reject.retry_after_ms.div_ceil(1000).to_string(),
+        ));
+    }
+    if is_header_value(reject.reason.as_bytes()) {
+        reply
+            .headers
+            .push(("x-inferway-dropped-reason", reject.reason.clone()));
+    }
+    reply
+}
+
+/// Whether bytes may stand in a header: not empty, no control characters.
+pub fn is_header_value(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(status: u16, retry_after_ms: u32, reason: &str) -> Reject {
+        Reject {
+            stream: 1,
+            status,
+            retry_after_ms,
+            kind: "rate_limit_error".to_owned(),
+            code: "overloaded".to_owned(),
+            message: "say \"no\"\n\u{1}\u{e9}".to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        let reply = rejected(Kind::Chat, &reject(429, 0, ""));
+        assert_eq!(
+            String::from_utf8(reply.body).expect("text"),
+            "{\"error\":{\"message\":\"say \\\"no\\\"\\n\\u0001\u{e9}\",\
+             \"type\":\"rate_limit_error\",\"param\":null,\"code\":\"overloaded\"}}"
+        );
+        assert_eq!(
+            reply.headers,
+            [("content-type", "application/json".to_owned())]
+        );
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_and_the_reason_is_a_header() {
+        let reply = rejected(Kind::Chat, &reject(429, 1001, "saturated"));
+        assert_eq!(reply.headers[1], ("retry-after", "2".to_owned()));
+        assert_eq!(
+            reply.headers[2],
+            ("x-inferway-dropped-reason", "saturated".to_owned())
+        );
+        assert_eq!(rejected(Kind::Chat, &reject(200, 1, "a\nb")).status, 503);
+        assert_eq!(
+            rejected(Kind::Chat, &reject(200, 1, "a\nb")).headers.len(),
+            2
+        );
+    }
+
+    #[test]
+    fn anthropic_clients_get_their_shape() {
+        let reply = missing_model(Kind::Messages);
+        assert_eq!(
+            String::from_utf8(reply.body).expect("text"),
+            "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\
+             \"message\":\"You must provide a model parameter.\"}}"
+        );
+    }
+
+    #[test]
+    fn malformed_bodies_are_told_where() {
+        let reply = malformed(
+            Kind::Chat,
+            Malformed {
+                offset: 17,
+                reason: "a colon is missing",
+            },
+        );
+        let body = String::from_utf8(reply.body).expect("text");
+        assert!(body.contains("a colon is missing at byte 17."), "{body}");
+        assert_eq!(reply.status, 400);
+    }
+}

@@ -1,0 +1,227 @@
+//! What one response tells about itself while it passes: first byte, status, usage, how it ended.
+//!
+//! Sees every piece once and copies none. It decides what is reported to the picker and when; sending
+//! it is the caller's business. A reply made inside Envoy (by another filter, or because nothing
+//! answered) never counts as a first byte from a server.
+
+use inferway_wire::protocol::{Done, First};
+use inferway_wire::usage::UsageScanner;
+
+use crate::clock::elapsed_us;
+use crate::envoy::HeaderRef;
+use crate::kind;
+use crate::route::parse_length;
+
+/// Reads one response.
+pub struct Watch {
+    stream: u64,
+    received_ns: u64,
+    status: u16,
+    event_stream: bool,
+    usage: Option<UsageScanner>,
+    /// Body bytes that are still to come, when the server said how many.
+    left: Option<u64>,
+    ttft_us: Option<u32>,
+    /// FIRST of a response whose end is imminent: sent together with DONE.
+    held: Option<First>,
+    local: Option<Local>,
+    pub endpoint: String,
+}
+
+/// A reply that Envoy or another filter made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Local {
+    /// In place of one that a server failed to give.
+    ServerFailed,
+    Other,
+}
+
+/// What is to be reported now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    Nothing,
+    First(First),
+    Done(Option<First>, Box<Done>),
+}
+
+/// Whether Envoy's reason for a reply or a reset lies with the server that was chosen.
+fn is_server_failure(details: &str) -> bool {
+    const CAUSES: [&str; 6] = [
+        "upstream_",
+        "response_timeout",
+        "via_upstream",
+        "stream_idle_timeout",
+        "max_duration_timeout",
+        "response_payload_",
+    ];
+    CAUSES.iter().any(|cause| details.starts_with(cause))
+}
+
+fn is_client_gone(details: &str) -> bool {
+    details.is_empty()
+        || details.starts_with("downstream_")
+        || details.starts_with("http1.")
+        || details.starts_with("http2.")
+        || details.starts_with("http3.")
+        || details.contains("remote_disconnect")
+}
+
+impl Watch {
+    pub fn new(stream: u64, received_ns: u64) -> Self {
+        Self {
+            stream,
+            received_ns,
+            status: 0,
+            event_stream: false,
+            usage: None,
+            left: None,
+            ttft_us: None,
+            held: None,
+            local: None,
+            endpoint: String::new(),
+        }
+    }
+
+    /// A reply that no server gave is on its way.
+    pub fn local_reply(&mut self, details: &str) {
+        let cause = if is_server_failure(details) {
+            Local::ServerFailed
+        } else {
+            Local::Other
+        };
+        self.local = Some(cause);
+    }
+
+    pub fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    pub fn headers(&mut self, headers: &[HeaderRef<'_>], end: bool, now_ns: u64) -> Report {
+        let (mut json, mut encoded) = (false, false);
+        for (name, value) in headers {
+            match *name {
+                b":status" => self.status = parse_length(value).unwrap_or(0) as u16,
+                b"content-type" => {
+                    json = kind::is_json(value);
+                    self.event_stream = kind::is_event_stream(value);
+                }
+                b"content-encoding" => encoded = !value.eq_ignore_ascii_case(b"identity"),
+                b"content-length" => self.left = parse_length(value),
+                _ => {}
+            }
+        }
+        let readable = (json || self.event_stream) && !encoded;
+        if self.status == 200 && readable && self.local.is_none() {
+            self.usage = Some(UsageScanner::new(self.event_stream));
+        }
+        if !end {
+            return Report::Nothing;
+        }
+        let first = self.first_byte(now_ns);
+        self.complete(first, now_ns)
+    }
+
+    /// `now_ns` is asked only when it matters: most pieces of a stream need no time.
+    pub fn body(&mut self, pieces: &[&[u8]], end: bool, now_ns: impl Fn() -> u64) -> Report {
+        let mut bytes = 0;
+        for piece in pieces {
+            bytes += piece.len() as u64;
+            if let Some(usage) = &mut self.usage {
+                usage.feed(piece);
+            }
+        }
+        self.left = self.left.map(|left| left.saturating_sub(bytes));
+        let news = self.ttft_us.is_none() && bytes > 0;
+        let first = if news || end {
+            self.first_byte(now_ns())
+        } else {
+            None
+        };
+        if end {
+            return self.complete(first, now_ns());
+        }
+        if self.left == Some(0) && !self.event_stream {
+            self.held = self.held.or(first);
+            return Report::Nothing;
+        }
+        first.map_or(Report::Nothing, Report::First)
+    }
+
+    pub fn trailers(&mut self, now_ns: u64) -> Report {
+        let first = self.first_byte(now_ns);
+        self.complete(first, now_ns)
+    }
+
+    /// The stream is gone before its response was complete.
+    pub fn cut(&mut self, details: Option<&str>, now_ns: u64) -> Report {
+        let end = match (self.local, details) {
+            (Some(Local::ServerFailed), _) => Done::SERVER_FAILED,
+            (Some(Local::Other), _) => Done::LOCAL,
+            (None, Some(details)) if is_server_failure(details) => Done::SERVER_FAILED,
+            (None, Some(details)) if !is_client_gone(details) => Done::SERVER_FAILED,
+            (None, _) => Done::CLIENT_LEFT,
+        };
+        let held = self.held.take();
+        Report::Done(held, Box::new(self.done(end, now_ns)))
+    }
+
+    /// The gateway itself answered instead of sending the request on.
+    pub fn refused(&mut self, status: u16, now_ns: u64) -> Report {
+        self.status = status;
+        Report::Done(None, Box::new(self.done(Done::LOCAL, now_ns)))
+    }
+
+    fn complete(&mut self, first: Option<First>, now_ns: u64) -> Report {
+        let end = match self.local {
+            None => Done::COMPLETE,
+            Some(Local::ServerFailed) => Done::SERVER_FAILED,
+            Some(Local::Other) => Done::LOCAL,
+        };
+        let first = self.held.take().or(first);
+        Report::Done(first, Box::new(self.done(end, now_ns)))
+    }
+
+    fn first_byte(&mut self, now_ns: u64) -> Option<First> {
+        if self.local.is_some() || self.ttft_us.is_some() {
+            return None;
+        }
+        // 0 stands for "no first byte" on the wire.
+        let ttft_us = elapsed_us(self.received_ns, now_ns).max(1);
+        self.ttft_us = Some(ttft_us);
+        Some(First {
+            stream: self.stream,
+            ttft_us,
+            status: self.status,
+        })
+    }
+
+    fn done(&mut self, end: u8, now_ns: u64) -> Done {
+        let usage = self.usage.as_mut().and_then(UsageScanner::finish);
+        let mut flags = 0;
+        if usage.is_some() {
+            flags |= Done::USAGE;
+        }
+        if self.ttft_us.is_some() {
+            flags |= Done::FIRST;
+        }
+        if self.event_stream {
+            flags |= Done::EVENT_STREAM;
+        }
+        Done {
+            stream: self.stream,
+            end,
+            flags,
+            status: self.status,
+            ttft_us: self.ttft_us.unwrap_or(0),
+            duration_us: elapsed_us(self.received_ns, now_ns),
+            prompt_tokens: usage.as_ref().map_or(0, |usage| usage.prompt_tokens),
+            cached_tokens: usage.as_ref().map_or(0, |usage| usage.cached_tokens),
+            completion_tokens: usage.as_ref().map_or(0, |usage| usage.completion_tokens),
+            endpoint: std::mem::take(&mut self.endpoint),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "response_test.rs"]
+mod tests;
