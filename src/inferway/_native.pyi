@@ -1,15 +1,42 @@
-"""Bytes to numbers, in Rust. Everything here is compared with a plain Python oracle in tests/property."""
+"""Bytes to numbers, in Rust. Everything here is compared with a Python oracle in tests/property."""
 
-from typing import final
+from typing import Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = [
+    "Done",
+    "First",
+    "Frame",
+    "FrameReader",
+    "Hello",
+    "MetricsPage",
+    "Open",
+    "Pick",
+    "PrefixIndex",
+    "RequestFields",
+    "Usage",
+    "block_end_bytes",
+    "block_hashes",
+    "encode_endpoints",
+    "encode_frame",
+    "encode_heartbeat",
+    "encode_reject",
+    "encode_welcome",
+    "fixed_block_hashes",
+    "hash_seed",
+    "parse_metrics",
+    "request_fields",
+    "response_usage",
+]
 
 @final
 class RequestFields:
     """What a decision needs from a request body."""
 
     model: str | None
+    model_not_string: bool  # there is a model, but it is no string; model is None then
     stream: bool
     max_tokens: int
     priority: int | None
@@ -18,7 +45,10 @@ class RequestFields:
     hashes: NDArray[np.uint64]
 
 def request_fields(chunks: list[bytes], kind: int) -> RequestFields:
-    """Reads a request body given in arbitrary pieces. ValueError (message, byte offset) when it is not legal JSON."""
+    """Reads a request body given in arbitrary pieces; `kind` is that of a PICK frame.
+
+    ValueError (message, byte offset) when it is not legal JSON.
+    """
 
 @final
 class Usage:
@@ -39,20 +69,24 @@ def fixed_block_hashes(data: bytes, block_bytes: int, seed: int) -> NDArray[np.u
     """Chained xxh3 over full blocks of one size, as an engine's own block cache does."""
 
 def block_end_bytes(blocks: int) -> int:
-    """Offset in the prompt at which block number `blocks` begins, i.e. the bytes that so many blocks cover."""
+    """Bytes that the first `blocks` blocks of a prompt cover: where the next one begins."""
 
 @final
 class PrefixIndex:
-    """Which endpoint probably holds which prompt blocks: one LRU per endpoint over one shared key table.
+    """Which endpoint probably holds which prompt blocks: one LRU per endpoint over one key table.
 
-    Endpoints are small integers given by the caller. Memory is bounded by `blocks_max` entries over all endpoints.
+    Endpoints are small integers given by the caller. All together hold at most `blocks_max` blocks;
+    beyond it the endpoint with the most bytes forgets its oldest.
     """
 
-    def __init__(self, blocks_max: int) -> None: ...
+    def __new__(cls, blocks_max: int) -> Self: ...
     def set_capacity(self, endpoint: int, bytes_max: int) -> None:
-        """Prompt bytes that the engine can keep; the endpoint's oldest blocks beyond it are forgotten."""
+        """Prompt bytes that the engine can keep; the oldest beyond it are forgotten.
+
+        Unlimited until set.
+        """
     def match(self, hashes: NDArray[np.uint64], seed: int, endpoints: int) -> NDArray[np.float64]:
-        """Bytes of the longest known prefix on each of the endpoints 0 … endpoints-1. Shape (endpoints,)."""
+        """Bytes of the longest known prefix on each endpoint below `endpoints`."""
     def insert(self, endpoint: int, hashes: NDArray[np.uint64], seed: int) -> None:
         """Records that this prompt was sent to the endpoint; refreshes blocks that were known."""
     def clear(self, endpoint: int) -> None: ...
@@ -80,12 +114,40 @@ class Pick:
     session: str
     request_id: str
     hashes: NDArray[np.uint64]
+    def __new__(
+        cls,
+        *,
+        stream: int,
+        received_ns: int,
+        body_bytes: int,
+        prompt_bytes: int,
+        max_tokens: int,
+        priority: int | None,
+        kind: int,
+        streaming: bool,
+        repeated: bool,
+        pool: str,
+        model: str,
+        objective: str,
+        fairness: str,
+        session: str,
+        request_id: str,
+        hashes: NDArray[np.uint64],
+    ) -> Self: ...
 
 @final
 class First:
     stream: int
     ttft_us: int
     status: int
+
+    def __new__(
+        cls,
+        *,
+        stream: int,
+        ttft_us: int,
+        status: int,
+    ) -> Self: ...
 
 @final
 class Done:
@@ -102,6 +164,23 @@ class Done:
     completion_tokens: int
     endpoint: str
 
+    def __new__(
+        cls,
+        *,
+        stream: int,
+        end: int,
+        usage: bool,
+        first_seen: bool,
+        event_stream: bool,
+        status: int,
+        ttft_us: int,
+        duration_us: int,
+        prompt_tokens: int,
+        cached_tokens: int,
+        completion_tokens: int,
+        endpoint: str,
+    ) -> Self: ...
+
 @final
 class Open:
     stream: int
@@ -112,11 +191,31 @@ class Open:
     model: str
     endpoint: str
 
+    def __new__(
+        cls,
+        *,
+        stream: int,
+        charged_uncached: int,
+        charged_context: int,
+        phase: int,
+        pool: str,
+        model: str,
+        endpoint: str,
+    ) -> Self: ...
+
 @final
 class Hello:
     major: int
     minor: int
     filter_id: int
+
+    def __new__(
+        cls,
+        *,
+        major: int,
+        minor: int,
+        filter_id: int,
+    ) -> Self: ...
 
 Frame = Pick | First | Done | Open | Hello
 
@@ -124,15 +223,25 @@ Frame = Pick | First | Done | Open | Hello
 class FrameReader:
     """Cuts a byte stream into frames. ValueError on a broken frame: the connection cannot go on."""
 
-    def __init__(self) -> None: ...
-    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]: ...
+    def __new__(cls) -> Self: ...
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """The frames that these bytes complete.
+
+        Frames that only a picker sends, and those of unknown type, are skipped.
+        """
 
 def encode_welcome(epoch: int, heartbeat_ms: int) -> bytes: ...
 def encode_endpoints(
     stream: int, charged_uncached: int, charged_context: int, endpoints: str, model: str
 ) -> bytes: ...
 def encode_reject(
-    stream: int, status: int, retry_after_ms: int, type: str, code: str, message: str, reason: str
+    stream: int,
+    status: int,
+    retry_after_ms: int,
+    type: str,  # noqa: A002
+    code: str,
+    message: str,
+    reason: str,
 ) -> bytes: ...
 def encode_heartbeat() -> bytes: ...
 def encode_frame(frame: Frame) -> bytes:
@@ -148,4 +257,7 @@ class MetricsPage:
         """Every sample of that name with its labels, in order."""
 
 def parse_metrics(page: bytes, names: list[str]) -> MetricsPage:
-    """Reads only the samples whose metric name is listed; other lines cost a byte scan. Bad lines are skipped."""
+    """Reads only the samples whose metric name is listed; other lines cost a byte scan.
+
+    Bad lines are skipped.
+    """
