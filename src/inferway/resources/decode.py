@@ -114,8 +114,10 @@ class _Reader:
     def _kind_of(self, node: Node, manifest: dict[str, Json], path: Path) -> KindInfo | None:
         """The kind's entry in the registry; None, with a problem, when there is none."""
         kind, version = manifest.get("kind"), manifest.get("apiVersion")
-        if not isinstance(kind, str) or not kind:
-            self.report(node.locate(("kind",)), (*path, "kind"), "required field is missing")
+        if not isinstance(kind, str):
+            missing = "required field is missing"
+            message = missing if kind is None else f"must be a string, got {type_name(kind)}"
+            self.report(node.locate(("kind",)), (*path, "kind"), message)
             return None
         info = BY_KIND.get(kind)
         if info is None:

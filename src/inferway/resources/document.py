@@ -36,6 +36,7 @@ _WORDS: Final[dict[str, bool | float | None]] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _JSON_ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)\\u([dD][c-fC-F]..)|.)", re.DOTALL)
 
 
@@ -129,7 +130,8 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 
 def _end_of(text: str) -> Position:
-    return Position(text.count("\n") + 1, len(text) - text.rfind("\n"))
+    lines = _LINE_BREAK.split(text)
+    return Position(len(lines), len(lines[-1]) + 1)
 
 
 def _inside(position: Position, text: str) -> Position:

@@ -98,18 +98,23 @@ class ResourceSet:
 
 def assemble(entries: Iterable[Entry]) -> tuple[ResourceSet, tuple[Problem, ...]]:
     """The set of `entries` in order. A second object with the key of an earlier one is left out and
-    is a problem.
+    is a problem; objectives of one name for several pools are all kept, with a warning.
     """
     kept: dict[ResourceKey, Entry] = {}
     problems = []
     for entry in entries:
         first = kept.setdefault(entry.resource.key, entry)
         if first is not entry:
-            problems.append(duplicate(entry, first))
+            problems.append(_duplicate(entry, first))
+    named: dict[ResourceKey, Entry] = {}
+    for key, entry in kept.items():
+        first = named.setdefault(key._replace(pool=""), entry)
+        if first is not entry:
+            problems.append(_shared_name(entry, first))
     return ResourceSet(MappingProxyType(kept)), tuple(problems)
 
 
-def duplicate(second: Entry, first: Entry) -> Problem:
+def _duplicate(second: Entry, first: Entry) -> Problem:
     resource = second.resource
     return Problem(
         Severity.ERROR,
@@ -119,4 +124,18 @@ def duplicate(second: Entry, first: Entry) -> Problem:
         "metadata.name",
         f"{resource.kind} {resource.qualified_name} is already defined at {first.origin}",
         "rename or remove one of the two",
+    )
+
+
+def _shared_name(second: Entry, first: Entry) -> Problem:
+    resource = second.resource
+    return Problem(
+        Severity.WARNING,
+        second.origin.file,
+        second.origin.line,
+        second.origin.column,
+        "metadata.name",
+        f"{resource.kind} {resource.qualified_name} is defined at {first.origin} for another pool; "
+        "both are used",
+        "Kubernetes allows one object of a name; rename one of the two before moving there",
     )

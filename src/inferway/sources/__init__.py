@@ -6,6 +6,6 @@ for. Reading a file is the only I/O; everything it finds wrong is a `Problem` in
 
 from .directory import DirectorySource, load
 from .snapshot import Snapshot
-from .watch import watch
+from .watching import watch
 
 __all__ = ["DirectorySource", "Snapshot", "load", "watch"]

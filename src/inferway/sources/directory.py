@@ -79,7 +79,7 @@ class DirectorySource:
         return Snapshot(self._numbered(resources), problems, changed_at)
 
     def _numbered(self, resources: ResourceSet) -> ResourceSet:
-        """The same objects with their generations; files do not carry these, the API server does."""
+        """The same objects with their generations, which files do not carry."""
         generations: dict[ResourceKey, tuple[int, Resource]] = {}
         numbered: list[Entry] = []
         for entry in resources.entries.values():
