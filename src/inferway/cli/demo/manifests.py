@@ -1,0 +1,64 @@
+"""The demo's manifests, copied to where the user can look at them and change them while the gateway
+runs.
+
+The shipped files name fixed ports so that they read like a real set-up. When those ports are taken
+(or for a test), every port is replaced by a free one; nothing else differs.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("gateway.yaml", "pools.yaml", "servers.yaml")
+PORT = re.compile(r"(?P<key>\bport: )(?P<port>\d+)")
+POLICY = re.compile(r"(inferway\.dev/policy: )\S+")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Different free ports; all are held at once so that none is given twice."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def write(folder: Path, *, keep_ports: bool) -> int:
+    """Writes the manifests into `folder`; returns the gateway's port."""
+    texts = {name: (files("inferway.cli.demo") / name).read_text() for name in NAMES}
+    shipped = sorted({int(m["port"]) for text in texts.values() for m in PORT.finditer(text)})
+    ports = {port: port for port in shipped}
+    if not (keep_ports and all(map(is_free, shipped))):
+        ports = dict(zip(shipped, free_ports(len(shipped)), strict=True))
+    for name, text in texts.items():
+        (folder / name).write_text(
+            PORT.sub(lambda found: f"{found['key']}{ports[int(found['port'])]}", text)
+        )
+    return next(
+        int(found["port"]) for found in PORT.finditer((folder / "gateway.yaml").read_text())
+    )
+
+
+def set_policy(folder: Path, policy: str) -> None:
+    """Edits the pool's policy in the file, as a person would."""
+    path = folder / "pools.yaml"
+    path.write_text(POLICY.sub(rf"\g<1>{policy}", path.read_text()))

@@ -1,0 +1,185 @@
+"""`inferway run`: the gateway, from manifests or from a list of servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inferway.observability.logging import LogLevel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from inferway.cli.gateway import GatewayOptions
+    from inferway.sources.snapshot import Snapshot
+
+SIMULATED_MODEL = "sim-model"
+
+
+def complete_policy(incomplete: str) -> list[str]:
+    from inferway.picker.scheduling.registry import POLICIES
+
+    return [name for name in POLICIES if name.startswith(incomplete)]
+
+
+def default_workers() -> int:
+    """One core is left to the picker."""
+    return max(1, (os.cpu_count() or 2) - 1)
+
+
+def run(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Manifests: files, or directories that are watched.", show_default=False
+        ),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="A model server, instead of manifests; may be repeated.", metavar="URL"),
+    ] = None,
+    sim: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many simulated model servers, instead of manifests."),
+    ] = None,
+    simulate: Annotated[
+        bool,
+        typer.Option("--simulate", help="Simulate every ModelServer of the manifests."),
+    ] = False,
+    speed: Annotated[float, typer.Option(help="Of simulated servers: times real time.")] = 1.0,
+    host: Annotated[
+        str, typer.Option(help="Address of listeners whose Gateway gives none.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port when the manifests have no Gateway.")
+    ] = 8080,
+    admin_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of health, metrics and status on 127.0.0.1.")
+    ] = 9090,
+    policy: Annotated[
+        str,
+        typer.Option(help="How pools that name no policy choose.", autocompletion=complete_policy),
+    ] = "marginal-cost",
+    envoy_workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker threads of Envoy; one less than cores when left out."),
+    ] = None,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds that running requests get at the end.")
+    ] = 30.0,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="Least important event that is shown.")
+    ] = LogLevel.WARNING,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C, then drain.
+
+    Examples: inferway run ./manifests · inferway run --backend http://127.0.0.1:8000 ·
+    inferway run --sim 4
+    """
+    from inferway.cli.gateway import GatewayOptions
+    from inferway.envoy.settings import EnvoySettings
+    from inferway.observability.logging import set_up_logging
+    from inferway.picker.scheduling.registry import POLICIES
+    from inferway.routing.settings import RoutingSettings
+
+    check_sources(paths, backend, sim, simulate=simulate)
+    if policy not in POLICIES:
+        raise typer.BadParameter(f"{policy!r} is not one of {', '.join(POLICIES)}")
+    set_up_logging("control", level=log_level)
+    options = GatewayOptions(
+        routing=RoutingSettings(
+            listen_address=host, port=port, default_policy=policy, policies=tuple(POLICIES)
+        ),
+        envoy=EnvoySettings(),
+        admin_port=admin_port,
+        envoy_workers=envoy_workers or default_workers(),
+        drain_timeout_s=drain_timeout,
+        log_level=log_level,
+    )
+    raise typer.Exit(
+        start(options, paths or [], backend or [], sim, simulate=simulate, speed=speed)
+    )
+
+
+def check_sources(
+    paths: list[Path] | None, backend: list[str] | None, sim: int | None, *, simulate: bool
+) -> None:
+    given = [name for name, one in (("PATH", paths), ("--backend", backend), ("--sim", sim)) if one]
+    if len(given) != 1:
+        what = "nothing to serve" if not given else f"{' and '.join(given)} exclude each other"
+        raise typer.BadParameter(f"{what}: give manifests, --backend URL or --sim N")
+    if simulate and not paths:
+        raise typer.BadParameter("--simulate needs manifests with ModelServers")
+
+
+def start(
+    options: GatewayOptions,
+    paths: list[Path],
+    backends: list[str],
+    sim: int | None,
+    *,
+    simulate: bool,
+    speed: float,
+) -> int:
+    """The exit code. Everything that a person must know is on stderr."""
+    import asyncio
+    from dataclasses import replace
+
+    from inferway.cli.demo.manifests import free_ports
+    from inferway.cli.gateway import StartError
+    from inferway.sources.backends import BackendError
+
+    arguments: list[str] = []
+    if sim:
+        ports = free_ports(sim)
+        backends = [f"http://127.0.0.1:{one}" for one in ports]
+        arguments = ["--ports", ",".join(map(str, ports)), "--model", SIMULATED_MODEL]
+    elif simulate:
+        arguments = [str(path) for path in paths]
+    if arguments:
+        options = replace(options, simulator=(*arguments, "--speed", str(speed)))
+    try:
+        asyncio.run(serve(options, paths, backends))
+    except (StartError, BackendError) as error:
+        typer.echo(f"inferway cannot start: {error}", err=True)
+        return 1
+    return 0
+
+
+async def serve(options: GatewayOptions, paths: list[Path], backends: list[str]) -> None:
+    """Runs the gateway until a signal. A second signal ends the draining at once."""
+    import asyncio
+    import signal
+
+    from inferway.cli.gateway import Gateway, checked_program, private_run_directory, single
+    from inferway.cli.status_line import StatusLine
+    from inferway.sources.backends import resources_for_backends
+    from inferway.sources.directory import load
+    from inferway.sources.snapshot import Snapshot
+    from inferway.sources.watching import watch
+
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    snapshots: AsyncIterator[Snapshot]
+    if paths:
+        first = load(paths)
+        snapshots = watch(paths, loop.time, stop)
+    else:
+        first = Snapshot(resources_for_backends(backends), (), loop.time())
+        snapshots = single(first)
+    with private_run_directory() as directory:
+        program = checked_program(options, first, directory)
+        line = StatusLine(options)
+        try:
+            await Gateway(options, program, snapshots, hurry=hurry).run(stop, line.start)
+        finally:
+            line.stop()

@@ -1,0 +1,1 @@
+"""The control plane: resources in, xDS, picker configuration and status out; the admin API."""

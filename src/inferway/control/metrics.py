@@ -1,0 +1,51 @@
+"""Control's own metrics. One registry per instance: two gateways can live in one process."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+APPLY_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class ControlMetrics:
+    """What the control plane counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.apply_seconds = Histogram(
+            "inferway_config_apply_seconds",
+            "From the change of a manifest until Envoy and the picker follow it",
+            buckets=APPLY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.translate_seconds = Histogram(
+            "inferway_config_translate_seconds",
+            "Building everything from the resources",
+            buckets=APPLY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.rejections = Counter(
+            "inferway_config_rejections",
+            "Configurations that Envoy or the picker refused",
+            ["part"],
+            registry=self.registry,
+        )
+        self.resources = Gauge(
+            "inferway_resources", "Objects in force", ["kind"], registry=self.registry
+        )
+        self.problems = Gauge(
+            "inferway_manifest_problems",
+            "Problems in the manifests as they are now",
+            ["severity"],
+            registry=self.registry,
+        )
+        self.restarts = Counter(
+            "inferway_part_restarts",
+            "Parts that ended by themselves and were started again",
+            ["part"],
+            registry=self.registry,
+        )
+
+    def text(self) -> str:
+        """Prometheus text form."""
+        return generate_latest(self.registry).decode()
