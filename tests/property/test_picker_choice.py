@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferway.picker.scheduling.contracts import Endpoints, Request
@@ -13,6 +13,7 @@ from inferway.picker.scheduling.select import choose
 unknown_or = st.one_of(st.just(float("nan")), st.floats(0, 1e6))
 
 
+@settings(deadline=None)
 @given(
     costs=st.lists(st.integers(-5, 5) | st.integers(-100, 100), max_size=60),
     data=st.data(),
@@ -35,6 +36,7 @@ def test_choice_is_a_sort_of_the_ready_rows(
     assert all(ready[row] for row in rows)
 
 
+@settings(deadline=None)
 @given(data=st.data(), count=st.integers(1, 20), name=st.sampled_from(list(POLICIES)))
 def test_costs_are_finite_for_any_state(data: st.DataObject, count: int, name: str) -> None:
     def column(elements: st.SearchStrategy[float]) -> np.ndarray:

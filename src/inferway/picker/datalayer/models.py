@@ -40,9 +40,13 @@ def served(cards: Iterable[object]) -> Served:
     adapters = tuple(
         name
         for name, card in entries.items()
-        if card.get("parent") or (card.get("root") != name and card.get("root") in entries)
+        if card.get("parent") or _other_model(card.get("root"), name, entries)
     )
     return Served(tuple(entries), adapters)
+
+
+def _other_model(root: object, name: str, entries: Mapping[str, object]) -> bool:
+    return isinstance(root, str) and root != name and root in entries
 
 
 class ModelCatalog:

@@ -131,8 +131,7 @@ class PoolPrefix:
 
 def restarted(last: Reading, now: Reading) -> bool:
     """Whether the engine lost its cache between two scrapes."""
-    if last.started_at_s is not None and now.started_at_s is not None:
-        return now.started_at_s > last.started_at_s + 1.0
-    if last.progress is not None and now.progress is not None:
-        return now.progress < last.progress
-    return False
+    started, progress = (last.started_at_s, now.started_at_s), (last.progress, now.progress)
+    if started[0] is not None and started[1] is not None and started[1] > started[0] + 1.0:
+        return True
+    return progress[0] is not None and progress[1] is not None and progress[1] < progress[0]

@@ -225,7 +225,7 @@ class Scraper:
 def _models(body: bytes) -> Served | None:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     cards = answer.get("data") if isinstance(answer, dict) else None
     return served(cards) if isinstance(cards, list) else None
