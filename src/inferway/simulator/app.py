@@ -14,7 +14,8 @@ from .engine import Engine
 from .faults import FaultRule
 from .generation import OutputPolicy, TextGenerator
 from .parameters import EngineParameters, parameters_named
-from .server import ServedModels, SimServer
+from .served_models import ServedModels
+from .server import SimServer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ Everything that does not change from token to token is encoded once per request.
 contain nothing that JSON would escape, so a token's event is its head, the word and its tail.
 """
 
+import base64
 import json
+import random
+from array import array
 from dataclasses import dataclass
 from typing import Protocol
 
-from .openai_requests import ReplyKind
+from .openai_requests import EmbeddingRequest, ReplyKind
 from .sequences import FinishedRequest
 from .tokens import TOKEN_BYTES
 
@@ -289,3 +292,16 @@ class ResponseReply:
         body = json.dumps({"type": kind, "sequence_number": self._sequence, **fields})
         self._sequence += 1
         return f"event: {kind}\ndata: {body}\n\n".encode()
+
+
+def embedding_body(given: EmbeddingRequest, *, model: str) -> bytes:
+    """The answer of /v1/embeddings; one text always has the same vector."""
+    data: list[dict[str, object]] = []
+    for index, prompt in enumerate(given.prompts):
+        source = random.Random(prompt.fingerprint)  # noqa: S311 - reproducible vectors
+        vector = array("f", (source.uniform(-1, 1) for _ in range(given.dimensions)))
+        coded = base64.b64encode(vector.tobytes()).decode() if given.base64 else vector.tolist()
+        data.append({"object": "embedding", "index": index, "embedding": coded})
+    tokens = sum(prompt.tokens for prompt in given.prompts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return json.dumps({"object": "list", "model": model, "data": data, "usage": usage}).encode()

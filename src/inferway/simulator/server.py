@@ -6,13 +6,9 @@ runs in one event loop; nothing here blocks.
 """
 
 import asyncio
-import base64
 import json
-import random
 from array import array
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -22,6 +18,7 @@ from .engine import Engine
 from .faults import FaultPlan, FaultRule
 from .generation import TextGenerator
 from .metrics_page import CONTENT_TYPE, MetricsPage
+from .openai_replies import embedding_body
 from .openai_requests import (
     ApiError,
     ReplyKind,
@@ -30,11 +27,12 @@ from .openai_requests import (
     parse_object,
     parse_tokenize,
 )
+from .request_log import RequestLog, SeenRequest
+from .served_models import ServedModels
 from .tokens import TOKEN_BYTES
 
 VLLM_VERSION = "0.11.0"
 BODY_BYTES_MAX = 64 * 2**20
-_RECENT_MAX = 256
 _TEXT_KINDS: dict[str, ReplyKind] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completion",
@@ -42,69 +40,6 @@ _TEXT_KINDS: dict[str, ReplyKind] = {
 }
 
 Handler = Callable[[web.BaseRequest, bytes, FaultRule | None], Awaitable[raw_reply.RawReply]]
-
-
-@dataclass(frozen=True, slots=True)
-class SeenRequest:
-    """What arrived, for tests that check what a gateway sends."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body_bytes: int
-
-
-@dataclass(slots=True)
-class RequestLog:
-    """Counts since start; `recent` keeps the newest requests that are not health checks or
-    scrapes.
-    """
-
-    by_path: Counter[str] = field(default_factory=Counter)
-    by_model: Counter[str] = field(default_factory=Counter)
-    recent: deque[SeenRequest] = field(default_factory=lambda: deque(maxlen=_RECENT_MAX))
-
-    @property
-    def total(self) -> int:
-        """Requests under /v1/."""
-        return sum(count for path, count in self.by_path.items() if path.startswith("/v1/"))
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModels:
-    """Names that a server answers to."""
-
-    base: str
-    aliases: tuple[str, ...] = ()
-    adapters: dict[str, str] = field(default_factory=dict)
-    """Adapter name to path; changes while the server runs."""
-
-    def resolve(self, name: str | None) -> str | None:
-        """The adapter behind a name, None for the base model. ApiError 404 when it is neither."""
-        if name in self.adapters:
-            return name
-        if name is None or name == self.base or name in self.aliases:
-            return None
-        raise ApiError(404, f"The model `{name}` does not exist.", "NotFoundError", "model")
-
-    def cards(self, *, created_s: int, max_model_len: int) -> list[dict[str, object]]:
-        """Entries of /v1/models."""
-        entries: list[tuple[str, str, str | None]] = [
-            (name, self.base, None) for name in (self.base, *self.aliases)
-        ]
-        entries += [(name, path, self.base) for name, path in self.adapters.items()]
-        return [
-            {
-                "id": name,
-                "object": "model",
-                "created": created_s,
-                "owned_by": "vllm",
-                "root": root,
-                "parent": parent,
-                "max_model_len": max_model_len,
-            }
-            for name, root, parent in entries
-        ]
 
 
 class SimServer:
@@ -327,22 +262,8 @@ class SimServer:
         given = parse_embedding(parse_object(body))
         adapter = self.models.resolve(given.model)
         await self._generator.prefill(given.prompts, model=self.models.base, adapter=adapter)
-        data: list[dict[str, object]] = []
-        for index, prompt in enumerate(given.prompts):
-            source = random.Random(prompt.fingerprint)  # noqa: S311 - reproducible vectors
-            vector = array("f", (source.uniform(-1, 1) for _ in range(given.dimensions)))
-            coded = base64.b64encode(vector.tobytes()).decode() if given.base64 else vector.tolist()
-            data.append({"object": "embedding", "index": index, "embedding": coded})
-        tokens = sum(prompt.tokens for prompt in given.prompts)
-        return self._send_json(
-            request,
-            {
-                "object": "list",
-                "model": given.model or self.models.base,
-                "data": data,
-                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-            },
-        )
+        body = embedding_body(given, model=given.model or self.models.base)
+        return self._send(request, 200, body)
 
     async def _list_models(
         self, request: web.BaseRequest, body: bytes, fault: FaultRule | None
