@@ -7,7 +7,10 @@
 //! `json.loads` on the decoded text, except that `NaN` and `Infinity` are refused, and nesting
 //! deeper than [`DEPTH_MAX`]. It does not interpret numbers beyond [`integer`].
 
-use std::borrow::Cow;
+mod text;
+
+use text::{escape, is_escape, skip_plain, BAD_ESCAPE};
+pub use text::{integer, unescape};
 
 pub const DEPTH_MAX: usize = 512;
 
@@ -106,7 +109,7 @@ impl Number {
     }
 }
 
-/// Position in the piece, and what is wrong there.
+/// Position relative to the piece (wrapping: it may lie before it), and what is wrong there.
 type Fault = (usize, &'static str);
 
 pub struct Scanner {
@@ -206,7 +209,7 @@ impl Scanner {
     #[cold]
     fn fail(&mut self, (at, reason): Fault) -> Malformed {
         let malformed = Malformed {
-            offset: self.base + at,
+            offset: self.base.wrapping_add(at),
             reason,
         };
         self.failed = Some(malformed);
@@ -449,7 +452,8 @@ impl Scanner {
             match std::str::from_utf8(&self.torn[..=self.torn_bytes]) {
                 Ok(_) => self.torn_bytes = 0,
                 Err(error) if error.error_len().is_none() => self.torn_bytes += 1,
-                Err(_) => return Err((at, NOT_UTF8)),
+                // The character began before this piece.
+                Err(_) => return Err((at.wrapping_sub(self.torn_bytes), NOT_UTF8)),
             }
             at += 1;
         }
@@ -540,126 +544,3 @@ impl Scanner {
 }
 
 const NOT_UTF8: &str = "not UTF-8";
-const BAD_ESCAPE: &str = "not an escape sequence of JSON";
-
-fn is_escape(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
-}
-
-/// Length of the escape sequence at the backslash `at`; None when the piece ends within it.
-#[inline]
-fn escape(piece: &[u8], at: usize) -> Result<Option<usize>, Fault> {
-    match piece.get(at + 1) {
-        Some(b'u') => {
-            for digit in at + 2..at + 6 {
-                match piece.get(digit) {
-                    None => return Ok(None),
-                    Some(byte) if byte.is_ascii_hexdigit() => {}
-                    Some(_) => return Err((digit, BAD_ESCAPE)),
-                }
-            }
-            Ok(Some(6))
-        }
-        Some(&byte) if is_escape(byte) => Ok(Some(2)),
-        Some(_) => Err((at + 1, BAD_ESCAPE)),
-        None => Ok(None),
-    }
-}
-
-const fn repeat(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// First byte at or after `at` that a string cannot carry as it is (quote, backslash, control), or
-/// the end; and whether a byte above 127 may have been passed.
-#[inline]
-fn skip_plain(piece: &[u8], mut at: usize) -> (usize, bool) {
-    let mut seen = 0;
-    while let Some(bytes) = piece[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*bytes);
-        seen |= word;
-        // The lowest bit set in each mask is exact; a borrow can only spoil bytes above it.
-        let quote = word ^ repeat(b'"');
-        let backslash = word ^ repeat(b'\\');
-        let stops = (quote.wrapping_sub(repeat(1)) & !quote)
-            | (backslash.wrapping_sub(repeat(1)) & !backslash)
-            | (word.wrapping_sub(repeat(0x20)) & !word);
-        let stops = stops & repeat(0x80);
-        if stops != 0 {
-            at += stops.trailing_zeros() as usize / 8;
-            return (at, seen & repeat(0x80) != 0);
-        }
-        at += 8;
-    }
-    while let Some(&byte) = piece.get(at) {
-        if byte == b'"' || byte == b'\\' || byte < 0x20 {
-            break;
-        }
-        seen |= u64::from(byte);
-        at += 1;
-    }
-    (at, seen & repeat(0x80) != 0)
-}
-
-/// The characters that a string's raw text stands for. A lone surrogate becomes U+FFFD.
-pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
-    if !raw.contains(&b'\\') {
-        return String::from_utf8_lossy(raw);
-    }
-    let mut out = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
-        out.extend_from_slice(&rest[..at]);
-        let (character, bytes) = unescape_one(&rest[at..]);
-        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        rest = &rest[(at + bytes).min(rest.len())..];
-    }
-    out.extend_from_slice(rest);
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// The character of the escape that `raw` begins with, and its length.
-fn unescape_one(raw: &[u8]) -> (char, usize) {
-    let simple = match raw.get(1) {
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(b'u') => {
-            let first = hex4(raw);
-            if let (0xD800..=0xDBFF, Some(b"\\u")) = (first, raw.get(6..8)) {
-                let second = hex4(&raw[6..]);
-                if (0xDC00..=0xDFFF).contains(&second) {
-                    let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-                    return (char::from_u32(code).unwrap_or('\u{FFFD}'), 12);
-                }
-            }
-            return (char::from_u32(first).unwrap_or('\u{FFFD}'), 6);
-        }
-        Some(byte) => char::from(*byte),
-        None => '\u{FFFD}',
-    };
-    (simple, 2)
-}
-
-/// The code in `\uXXXX`. What is not there reads as a lone surrogate.
-fn hex4(escape: &[u8]) -> u32 {
-    escape
-        .get(2..6)
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        .unwrap_or(0xD800)
-}
-
-/// The value of a number's text when it is a whole number (`1e3` is) that 64 bits hold.
-pub fn integer(raw: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(raw).ok()?;
-    if let Ok(value) = text.parse() {
-        return Some(value);
-    }
-    let value: f64 = text.parse().ok()?;
-    // 2^63 itself does not fit; every whole double below it does.
-    let limit = 9_223_372_036_854_775_808.0;
-    (value.fract() == 0.0 && value.abs() < limit).then_some(value as i64)
-}
