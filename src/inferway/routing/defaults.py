@@ -54,6 +54,7 @@ def complete(resources: ResourceSet, settings: RoutingSettings) -> Completed:
     ]
     stranded = None
     if routes:
+        routes = tuple(sorted(routes, key=lambda one: one.qualified_name))
         warnings += [_attached_warning(route) for route in routes]
         routes = tuple(_attached(route) for route in routes)
     elif len(resources.pools) == 1:

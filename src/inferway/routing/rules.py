@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferway.routing.expressions import expression_problem
 from inferway.routing.model import MatchKind, Route, RouteMatch, ServerGroup, Target, ValueMatch
 from inferway.routing.precedence import Origin, RankedRoute, precedence
 from inferway.routing.status import Refusal
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inferway.resources import HTTPRoute
-    from inferway.resources.http_route import HeaderMatch, QueryParamMatch, RouteRule
+    from inferway.resources.http_route import HeaderMatch, PathMatch, QueryParamMatch, RouteRule
     from inferway.resources.http_route import RouteMatch as WrittenMatch
     from inferway.routing.backends import Backends, Resolved
 
@@ -140,6 +141,12 @@ def _unsupported(rules: Sequence[RouteRule]) -> Refusal | None:
 
 
 def _unsupported_parts(rule: RouteRule) -> Iterator[str]:
+    for position, match in enumerate(rule.matches):
+        for part, condition in _conditions_of(match):
+            if condition.type == "RegularExpression":
+                problem = expression_problem(condition.value)
+                if problem:
+                    yield f"matches[{position}].{part}.value ({condition.value}: {problem})"
     for index, one in enumerate(rule.filters):
         yield f"filters[{index}] ({one.type})"
     for position, backend in enumerate(rule.backend_refs):
@@ -149,6 +156,16 @@ def _unsupported_parts(rule: RouteRule) -> Iterator[str]:
         yield "retry"
     if rule.session_persistence is not None:
         yield "sessionPersistence"
+
+
+def _conditions_of(
+    match: WrittenMatch,
+) -> Iterator[tuple[str, PathMatch | HeaderMatch | QueryParamMatch]]:
+    yield "path", match.path
+    for index, header in enumerate(match.headers):
+        yield f"headers[{index}]", header
+    for index, parameter in enumerate(match.query_params):
+        yield f"queryParams[{index}]", parameter
 
 
 def _combined(refusals: Sequence[tuple[str, Refusal]]) -> Refusal | None:
