@@ -158,8 +158,10 @@ def test_plain_backend_without_any_port_does_not_resolve(load: Load) -> None:
     assert condition(translation, "HTTPRoute", "ResolvedRefs") == (
         "False",
         "BackendNotFound",
-        ("spec.rules[0].backendRefs[0]: ModelServer default/one has an address without port: "
-        "set port there or here"),
+        (
+            "spec.rules[0].backendRefs[0]: ModelServer default/one has an address without port: "
+            "set port there or here"
+        ),
     )
 
 
