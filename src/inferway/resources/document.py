@@ -10,6 +10,7 @@ bounded, aliases counted as if they were written out. Scalars follow YAML 1.1 as
 except that base-60 numbers and timestamps stay strings.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -155,6 +156,12 @@ class _TooBigError(Exception):
         self.mistake = mistake
 
 
+class _MergeKey(str):
+    """`<<` without quotes; with quotes it is a key like any other."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True)
 class _Frame:
     """A container under construction."""
@@ -244,9 +251,9 @@ class _Builder:
     def _add_entry(self, frame: _Frame, key: Node, node: Node) -> None:
         name, parent = key.value, frame.node
         if not isinstance(name, str):
-            shown = "a list or mapping" if isinstance(name, list | dict) else repr(name)
+            shown = "a list or mapping" if isinstance(name, list | dict) else json.dumps(name)
             self._mistake(key.position, f"key must be a string: {shown}", "quote the key")
-        elif name == "<<":
+        elif isinstance(name, _MergeKey):
             frame.merged.append(node)
         elif name in parent.keys:
             first = parent.keys[name].line
@@ -271,7 +278,9 @@ class _Builder:
         text: str = event.value
         tag: str | None = event.tag
         if tag is None:
-            return resolve(text) if event.implicit[0] else text
+            if not event.implicit[0]:
+                return text
+            return _MergeKey(text) if text == "<<" else resolve(text)
         if tag in ("!", _TAG + "str"):
             return text
         if tag in (_TAG + "int", _TAG + "float", _TAG + "bool", _TAG + "null"):

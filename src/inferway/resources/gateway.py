@@ -61,9 +61,7 @@ class AllowedRoutes(Model):
 class ListenerTls(Model):
     mode: Literal["Terminate", "Passthrough"] = "Terminate"
     certificate_refs: Annotated[tuple[SecretObjectReference, ...], Field(max_length=64)] = ()
-    options: Annotated[
-        Mapping[LabelKey, AnnotationValue], Field(default_factory=dict, max_length=16)
-    ]
+    options: Mapping[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=16)
 
     @model_validator(mode="after")
     def _terminate_needs_certificate(self) -> Self:
@@ -120,10 +118,8 @@ class GatewayAddress(Model):
 
 
 class GatewayInfrastructure(Model):
-    labels: Annotated[Mapping[LabelKey, LabelValue], Field(default_factory=dict, max_length=8)]
-    annotations: Annotated[
-        Mapping[LabelKey, AnnotationValue], Field(default_factory=dict, max_length=16)
-    ]
+    labels: Mapping[LabelKey, LabelValue] = Field(default_factory=dict, max_length=8)
+    annotations: Mapping[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=16)
     parameters_ref: LocalObjectReference | None = None
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from .meta import Model, Object
-from .scalars import DNS_SUBDOMAIN_PATTERN, PortNumber
+from .scalars import DNS_SUBDOMAIN_PATTERN, URL_PATH_PATTERN, PortNumber
 from .violations import Violation, reject
 
 ADDRESSES_MAX = 64
@@ -64,7 +64,7 @@ class ServerAddress(Model):
         Field(description="IPv4 address, IPv6 address (with or without brackets) or DNS name"),
     ]
     port: PortNumber | None = Field(
-        None,
+        default=None,
         description="unset: every targetPort of the selecting pool, each an endpoint of its own",
     )
 
@@ -78,9 +78,11 @@ class ModelServerSpec(Model):
             description="where the server listens; each address is an endpoint",
         ),
     ]
-    engine: Engine = Field("vllm", description="which metric names and admin routes the server has")
-    metrics_path: Annotated[str, StringConstraints(max_length=1024, pattern=r"^/[!-~]*$")] = Field(
-        "/metrics", description="where the server exposes Prometheus metrics"
+    engine: Engine = Field(
+        default="vllm", description="which metric names and admin routes the server has"
+    )
+    metrics_path: Annotated[str, StringConstraints(max_length=1024, pattern=URL_PATH_PATTERN)] = (
+        Field(default="/metrics", description="where the server exposes Prometheus metrics")
     )
 
     @model_validator(mode="after")

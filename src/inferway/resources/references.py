@@ -5,7 +5,7 @@ reported in status.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -82,5 +82,5 @@ class LabelSelectorRequirement(Model):
 class LabelSelector(Model):
     """Kubernetes label selector; all conditions must hold, and an empty one selects everything."""
 
-    match_labels: Annotated[Mapping[LabelKey, str], Field(default_factory=dict)]
+    match_labels: Mapping[LabelKey, str] = Field(default_factory=dict)
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, GetCoreSchemaHandler, StringConstraints
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 OUT_OF_RANGE_TYPE = "out_of_range"
@@ -26,6 +27,7 @@ KIND_PATTERN = r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"
 LABEL_KEY_PATTERN = rf"^({_SUBDOMAIN}/)?([A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]$"
 LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
+URL_PATH_PATTERN = r"^/[!-~]*$"
 DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
 CONTROLLER_PATTERN = rf"^{_SUBDOMAIN}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$"
 PROTOCOL_PATTERN = rf"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|^{_SUBDOMAIN}\/[A-Za-z0-9]+$"
@@ -47,6 +49,7 @@ PATTERN_MEANING = {
         "up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
     ),
     HEADER_NAME_PATTERN: "an HTTP token: letters, digits and !#$%&'*+-.^_`|~",
+    URL_PATH_PATTERN: "a path such as /metrics, without spaces",
     DURATION_PATTERN: "a duration such as 300s, 1m30s or 500ms: units h, m, s, ms, no fractions",
     CONTROLLER_PATTERN: "a domain and a path, such as inferway.dev/gateway",
     PROTOCOL_PATTERN: "a protocol such as HTTP or HTTPS, or domain/name",
@@ -106,6 +109,11 @@ class Between:
             custom_error_context={"minimum": self.minimum, "maximum": self.maximum},
         )
         return core_schema.chain_schema([core_schema.int_schema(strict=True), in_range])
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "minimum": self.minimum, "maximum": self.maximum}
 
 
 INT32_MAX = 2**31 - 1

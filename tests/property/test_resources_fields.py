@@ -1,0 +1,386 @@
+"""Every field of every kind, wrong in turn: the problem must name exactly that field and its line.
+
+The manifests below set every field that the models have; a test checks that they do, so a new field
+cannot be forgotten. They are written out by `render`, which knows the line of every field.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from inferway.resources.decode import decode
+from inferway.resources.kinds import BY_KIND, KINDS
+from inferway.resources.problems import field_path
+
+METADATA = {
+    "name": "one",
+    "namespace": "infra",
+    "labels": {"app": "x"},
+    "annotations": {"example.com/note": "y"},
+    "generation": 3,
+    "uid": "8a1c",
+    "creationTimestamp": "2025-01-31T12:00:00Z",
+}
+SELECTOR = {
+    "matchLabels": {"team": "a"},
+    "matchExpressions": [{"key": "tier", "operator": "In", "values": ["gold"]}],
+}
+HEADERS = {
+    "set": [{"name": "a", "value": "1"}],
+    "add": [{"name": "b", "value": "2"}],
+    "remove": ["c"],
+}
+SECRET = {"group": "", "kind": "Secret", "name": "cert", "namespace": "infra"}
+BACKEND = {"group": "", "kind": "Service", "name": "svc", "namespace": "infra", "port": 80}
+
+MANIFESTS: dict[str, dict[str, Any]] = {
+    "GatewayClass": {
+        "metadata": {key: value for key, value in METADATA.items() if key != "namespace"},
+        "spec": {
+            "controllerName": "inferway.dev/gateway",
+            "description": "ours",
+            "parametersRef": {
+                "group": "inferway.dev",
+                "kind": "GatewayParameters",
+                "name": "p",
+                "namespace": "infra",
+            },
+        },
+    },
+    "Gateway": {
+        "metadata": METADATA,
+        "spec": {
+            "gatewayClassName": "inferway",
+            "listeners": [
+                {
+                    "name": "https",
+                    "hostname": "*.example.com",
+                    "port": 443,
+                    "protocol": "HTTPS",
+                    "tls": {
+                        "mode": "Terminate",
+                        "certificateRefs": [SECRET],
+                        "options": {"example.com/minimum": "1.3"},
+                    },
+                    "allowedRoutes": {
+                        "namespaces": {"from": "Selector", "selector": SELECTOR},
+                        "kinds": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}],
+                    },
+                }
+            ],
+            "addresses": [{"type": "IPAddress", "value": "10.0.0.1"}],
+            "infrastructure": {
+                "labels": {"a": "b"},
+                "annotations": {"c": "d"},
+                "parametersRef": {"group": "inferway.dev", "kind": "Parameters", "name": "p"},
+            },
+            "allowedListeners": {"namespaces": {"from": "Selector", "selector": SELECTOR}},
+            "tls": {
+                "backend": {"clientCertificateRef": SECRET},
+                "frontend": {
+                    "default": {
+                        "validation": {
+                            "caCertificateRefs": [{**SECRET, "kind": "ConfigMap"}],
+                            "mode": "AllowInsecureFallback",
+                        }
+                    },
+                    "perPort": [{"port": 8443, "tls": {}}],
+                },
+            },
+        },
+    },
+    "HTTPRoute": {
+        "metadata": METADATA,
+        "spec": {
+            "parentRefs": [
+                {
+                    "group": "gateway.networking.k8s.io",
+                    "kind": "Gateway",
+                    "namespace": "infra",
+                    "name": "gw",
+                    "sectionName": "https",
+                    "port": 443,
+                }
+            ],
+            "hostnames": ["example.com"],
+            "rules": [
+                {
+                    "name": "forward",
+                    "matches": [
+                        {
+                            "path": {"type": "PathPrefix", "value": "/v1"},
+                            "headers": [{"type": "Exact", "name": "h", "value": "v"}],
+                            "queryParams": [{"type": "Exact", "name": "q", "value": "v"}],
+                            "method": "POST",
+                        }
+                    ],
+                    "filters": [
+                        {"type": "RequestHeaderModifier", "requestHeaderModifier": HEADERS},
+                        {"type": "ResponseHeaderModifier", "responseHeaderModifier": HEADERS},
+                        {
+                            "type": "RequestMirror",
+                            "requestMirror": {
+                                "backendRef": BACKEND,
+                                "fraction": {"numerator": 1, "denominator": 10},
+                            },
+                        },
+                        {
+                            "type": "RequestMirror",
+                            "requestMirror": {"backendRef": BACKEND, "percent": 5},
+                        },
+                        {
+                            "type": "URLRewrite",
+                            "urlRewrite": {
+                                "hostname": "inner.example.com",
+                                "path": {
+                                    "type": "ReplacePrefixMatch",
+                                    "replacePrefixMatch": "/v2",
+                                },
+                            },
+                        },
+                        {
+                            "type": "CORS",
+                            "cors": {
+                                "allowOrigins": ["https://example.com"],
+                                "allowCredentials": True,
+                                "allowMethods": ["GET"],
+                                "allowHeaders": ["x-a"],
+                                "exposeHeaders": ["x-b"],
+                                "maxAge": 60,
+                            },
+                        },
+                        {
+                            "type": "ExtensionRef",
+                            "extensionRef": {"group": "inferway.dev", "kind": "Guard", "name": "g"},
+                        },
+                    ],
+                    "backendRefs": [
+                        {
+                            **BACKEND,
+                            "weight": 90,
+                            "filters": [
+                                {"type": "RequestHeaderModifier", "requestHeaderModifier": HEADERS}
+                            ],
+                        }
+                    ],
+                    "timeouts": {"request": "300s", "backendRequest": "1m30s"},
+                    "retry": {"codes": [503], "attempts": 2, "backoff": "100ms"},
+                    "sessionPersistence": {
+                        "sessionName": "s",
+                        "absoluteTimeout": "1h",
+                        "idleTimeout": "5m",
+                        "type": "Cookie",
+                        "cookieConfig": {"lifetimeType": "Permanent"},
+                    },
+                },
+                {
+                    "name": "redirect",
+                    "filters": [
+                        {
+                            "type": "RequestRedirect",
+                            "requestRedirect": {
+                                "scheme": "https",
+                                "hostname": "example.com",
+                                "path": {"type": "ReplaceFullPath", "replaceFullPath": "/"},
+                                "port": 443,
+                                "statusCode": 301,
+                            },
+                        }
+                    ],
+                },
+            ],
+        },
+    },
+    "InferencePool": {
+        "metadata": METADATA,
+        "spec": {
+            "selector": {"matchLabels": {"pool": "gemma"}},
+            "targetPorts": [{"number": 8000}],
+            "appProtocol": "kubernetes.io/h2c",
+            "endpointPickerRef": {
+                "group": "",
+                "kind": "Service",
+                "name": "epp",
+                "port": {"number": 9002},
+                "failureMode": "FailOpen",
+            },
+        },
+    },
+    "InferenceObjective": {
+        "metadata": METADATA,
+        "spec": {
+            "priority": -1,
+            "poolRef": {
+                "group": "inference.networking.k8s.io",
+                "kind": "InferencePool",
+                "name": "gemma",
+            },
+        },
+    },
+    "ModelServer": {
+        "metadata": METADATA,
+        "spec": {
+            "addresses": [{"host": "10.0.0.1", "port": 8000}],
+            "engine": "sglang",
+            "metricsPath": "/metrics",
+        },
+    },
+}
+
+Path = tuple[str | int, ...]
+FREE_MAPPINGS = ("labels", "annotations", "matchLabels", "options")
+
+
+@dataclass
+class Rendered:
+    """YAML with one field per line; `lines` is where each stands."""
+
+    text: list[str] = field(default_factory=list)
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def add(self, value: Any, path: Path, indent: int) -> None:
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in entries:
+            self.lines[(*path, key)] = len(self.text) + 1
+            head = " " * indent + (f"{json.dumps(key)}:" if isinstance(value, dict) else "-")
+            if isinstance(item, dict | list) and item:
+                self.text.append(head)
+                self.add(item, (*path, key), indent + 2)
+            else:
+                self.text.append(f"{head} {json.dumps(item)}")
+
+
+def render(value: Any) -> Rendered:
+    rendered = Rendered()
+    rendered.add(value, (), 0)
+    return rendered
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    head = {"apiVersion": BY_KIND[kind].api_versions[0], "kind": kind}
+    return {**head, **json.loads(json.dumps(MANIFESTS[kind]))}
+
+
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict | list):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in entries:
+            yield (*path, key), item
+            yield from walk(item, (*path, key))
+
+
+def parent_of(value: Any, path: Path) -> Any:
+    for step in path[:-1]:
+        value = value[step]
+    return value
+
+
+def problems_of(rendered: Rendered) -> list[tuple[str, int]]:
+    decoded = decode("\n".join(rendered.text).encode(), file="m.yaml")
+    return [(problem.field, problem.line) for problem in decoded.problems]
+
+
+def wrong(value: Any) -> Any:
+    """A value of a type that no field of that type accepts."""
+    if isinstance(value, str):
+        return {}
+    return "wrong"
+
+
+def title(value: str | Path) -> str:
+    return value if isinstance(value, str) else field_path(value)
+
+
+ALL_FIELDS = [(info.kind, path) for info in KINDS for path, _value in walk(manifest(info.kind))]
+KEYS = [(kind, path) for kind, path in ALL_FIELDS if isinstance(path[-1], str)]
+# Fields of a model; in a free mapping any key is legal, and every value is a string.
+NAMED = [
+    (kind, path) for kind, path in KEYS if not any(step in FREE_MAPPINGS for step in path[:-1])
+]
+
+
+@pytest.mark.parametrize("kind", [info.kind for info in KINDS])
+def test_the_manifest_is_legal_and_has_every_field(kind: str) -> None:
+    assert problems_of(render(manifest(kind))) == []
+    written = {
+        tuple(step for step in path if isinstance(step, str)) for path, _ in walk(manifest(kind))
+    }
+    missing = [path for path in model_fields(BY_KIND[kind].model) if path not in written]
+    # Each of these is a second use of a model whose fields are all set at its first one.
+    again = ("perPort", "backendRefs", "urlRewrite", "requestRedirect")
+    assert [path for path in missing if not any(step in again for step in path)] == []
+
+
+def model_fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, info in model.model_fields.items():
+        place = (*path, info.alias or name)
+        if place[-1] == "namespace" and model.__name__ == "ObjectMeta":
+            continue  # cluster-scoped kinds have none
+        yield place
+        inner = model_in(info.annotation)
+        if inner is not None:
+            yield from model_fields(inner, place)
+
+
+def model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(model_in, get_args(annotation))), None)
+
+
+@pytest.mark.parametrize(("kind", "path"), ALL_FIELDS, ids=title)
+def test_wrong_type(kind: str, path: Path) -> None:
+    value = manifest(kind)
+    parent = parent_of(value, path)
+    parent[path[-1]] = wrong(parent[path[-1]])
+    rendered = render(value)
+    assert (field_path(path), rendered.lines[path]) in problems_of(rendered)
+
+
+@pytest.mark.parametrize(("kind", "path"), KEYS, ids=title)
+def test_duplicate(kind: str, path: Path) -> None:
+    rendered = render(manifest(kind))
+    line = rendered.lines[path]
+    copy = rendered.text[line - 1]
+    if copy.endswith(":"):
+        copy += " {}"
+    end = line
+    indent = len(copy) - len(copy.lstrip())
+    while end < len(rendered.text) and rendered.text[end].startswith(" " * (indent + 1)):
+        end += 1
+    rendered.text.insert(end, copy)
+    assert problems_of(rendered) == [(field_path(path), end + 1)]
+
+
+@pytest.mark.parametrize(("kind", "path"), NAMED, ids=title)
+def test_unknown(kind: str, path: Path) -> None:
+    """A misspelt neighbour of every field is named, with the field that was meant."""
+    value = manifest(kind)
+    parent = parent_of(value, path)
+    misspelt = f"{path[-1]}x"
+    parent[misspelt] = 1
+    rendered = render(value)
+    place = (*path[:-1], misspelt)
+    assert problems_of(rendered) == [(field_path(place), rendered.lines[place])]
+    decoded = decode("\n".join(rendered.text).encode(), file="m.yaml")
+    assert decoded.problems[0].hint == f"did you mean {path[-1]}?"
+
+
+@pytest.mark.parametrize(("kind", "path"), NAMED, ids=title)
+def test_null_is_the_same_as_absent(kind: str, path: Path) -> None:
+    with_null, without = manifest(kind), manifest(kind)
+    parent_of(with_null, path)[path[-1]] = None
+    del parent_of(without, path)[path[-1]]
+    first, second = (
+        decode(json.dumps(value).encode(), file="m.json") for value in (with_null, without)
+    )
+    assert [entry.resource for entry in first.entries] == [
+        entry.resource for entry in second.entries
+    ]
+    assert [problem.field for problem in first.problems] == [
+        problem.field for problem in second.problems
+    ]
