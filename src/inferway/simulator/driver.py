@@ -6,7 +6,7 @@ does not run faster after a pause either.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from .engine import Engine
@@ -27,12 +27,20 @@ class Sink(Protocol):
 class EngineDriver:
     """One engine, its clock and the receivers of its tokens."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float], speed: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float],
+        speed: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be above 0: {speed}")
         self.engine = engine
         self.lag_dropped_s = 0.0
         self._clock = clock
+        self._sleep = sleep
         self._speed = speed
         self._origin_s = clock()
         self._sinks: dict[str, Sink] = {}
@@ -62,7 +70,7 @@ class EngineDriver:
                 await self._work.wait()
             result = engine.step(self._step_start_s())
             delay_s = (result.ended_s - self.now_s()) / self._speed
-            await asyncio.sleep(max(0.0, delay_s))
+            await self._sleep(max(0.0, delay_s))
             self._deliver(result)
 
     def _step_start_s(self) -> float:

@@ -97,8 +97,10 @@ class StreamingSink:
             return
         end = self._sent + count * TOKEN_BYTES
         reason = None if finished is None else finished.finish_reason
-        events = self._reply.tokens(self._text[self._sent : end], self._index, reason)
-        if not self._sent and (first := self._reply.first(self._index)):
+        words = self._text[self._sent : end]
+        first = b"" if self._sent else self._reply.first(self._index)
+        events = self._reply.tokens(words, self._index, reason)
+        if first:
             events.insert(0, first)
         self._sent = end
         if self._chunks_left is not None:

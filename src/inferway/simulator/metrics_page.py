@@ -106,7 +106,7 @@ class MetricsPage:
         """
         adapters = self._engine.adapters
         running, waiting = sorted(adapters.running), sorted(adapters.waiting)
-        if not running and not waiting and not self._lora_series:
+        if not (adapters.loads or waiting or self._lora_series):
             return ""
         labels = (
             f'max_lora="{self._engine.parameters.max_loras}",'

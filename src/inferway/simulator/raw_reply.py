@@ -51,7 +51,7 @@ def chunk(data: bytes) -> bytes:
 def transport_of(request: web.BaseRequest) -> asyncio.Transport:
     """The connection of a request. ConnectionResetError when it is gone."""
     transport = request.transport
-    if transport is None or not isinstance(transport, asyncio.Transport):
+    if transport is None:
         raise ConnectionResetError("client is gone")
     return transport
 

@@ -149,14 +149,13 @@ class SimServer:
             self._listener = None
         await self._http.shutdown(timeout=0.05)
 
-    def _refuse(self, spare: web.BaseRequest | None = None) -> None:
+    def _refuse(self) -> None:
         self._listening.clear()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
         for connection in self._http.connections:
-            spared = spare is not None and connection is spare.protocol
-            if isinstance(connection.transport, asyncio.Transport) and not spared:
+            if connection.transport is not None:
                 connection.transport.abort()
 
     # --- requests ----------------------------------------------------------------------------
@@ -351,7 +350,7 @@ class SimServer:
             target = self
             entries = given if isinstance(given, list) else [given]
             if isinstance(given, dict) and "server" in given:
-                target = self.peers[given.pop("server")]
+                target = self.peers[str(given.pop("server"))]
             rules = [FaultRule.from_json(entry) for entry in entries]
         except ValueError as error:
             raise ApiError(400, str(error)) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -32,10 +33,7 @@ def small(blocks: int = 20, **changes: object) -> EngineParameters:
 
 
 def run(engine: Engine, steps: int) -> list[StepResult]:
-    results: list[StepResult] = []
-    for _ in range(steps):
-        results.append(engine.step(engine.now_s))
-    return results
+    return [engine.step(engine.now_s) for _ in range(steps)]
 
 
 def admitted(result: StepResult) -> list[str]:
@@ -259,7 +257,7 @@ def test_prefill_of_one_disturbs_the_decoding_of_others() -> None:
         for outcome in simulate(Engine(H100), arrivals):
             if outcome.finished.request_id == "steady":
                 times = outcome.token_times_s
-                return max(b - a for a, b in zip(times, times[1:], strict=False))
+                return max(b - a for a, b in pairwise(times))
         raise AssertionError("steady is missing")
 
     alone = [(0.0, request("steady", 160, 50))]

@@ -1,4 +1,4 @@
-"""The named sets against published figures, and the step formula against numbers worked out by hand."""
+"""The named sets against published figures, and the step formula against worked examples."""
 
 import math
 from dataclasses import replace
