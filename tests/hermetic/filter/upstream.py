@@ -1,0 +1,92 @@
+"""Model servers for the filter's tests: they tell what reached them, and answer as asked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+
+from aiohttp import web
+
+USAGE = {
+    "prompt_tokens": 120,
+    "completion_tokens": 7,
+    "total_tokens": 127,
+    "prompt_tokens_details": {"cached_tokens": 64},
+}
+
+
+class Upstream:
+    """Echoes a request as JSON; `x-behave` in the request asks for another answer."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.requests: Counter[str] = Counter()
+        self.release = asyncio.Event()
+        self.streaming = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        self.release.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.requests[request.path] += 1
+        match request.headers.get("x-behave", "echo"):
+            case "stream":
+                return await self._stream(request, cut=False)
+            case "cut":
+                return await self._stream(request, cut=True)
+            case "empty":
+                return web.Response(status=204)
+            case "busy":
+                return web.json_response({"error": {"message": "busy"}}, status=503)
+            case "wait":
+                await self.release.wait()
+        return web.json_response(
+            {
+                "served_by": self.address,
+                "method": request.method,
+                "path": request.path_qs,
+                "headers": {name.lower(): value for name, value in request.headers.items()},
+                "body_bytes": len(body),
+                "body_sha256": hashlib.sha256(body).hexdigest(),
+                "usage": USAGE,
+            }
+        )
+
+    async def _stream(self, request: web.Request, *, cut: bool) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for text in ("one", "two"):
+            await response.write(
+                b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % text.encode()
+            )
+        self.streaming.set()
+        if request.headers.get("x-hold"):
+            await self.release.wait()
+        if cut:
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        usage = json.dumps({"choices": [], "usage": USAGE}).encode()
+        for part in (b"data: " + usage[:20], usage[20:] + b"\n\n", b"data: [DONE]\n\n"):
+            await response.write(part)
+        await response.write_eof()
+        return response
