@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from inferway.picker.datalayer.accounting import InFlight
+from inferway.picker.datalayer.accounting import Charge, InFlight
 from inferway.picker.datalayer.table import EndpointTable
 
 ADDRESSES = [f"10.0.0.{n}:8000" for n in range(4)]
@@ -37,9 +37,7 @@ class Accounting(RuleBasedStateMachine):
 
     @rule(f=filters, s=streams, address=places, model=models, uncached=tokens, context=tokens)
     def place(self, f: int, s: int, address: str, model: str, uncached: int, context: int) -> None:
-        self.in_flight.place(
-            f, s, address=address, model=model, uncached_tokens=uncached, context_tokens=context
-        )
+        self.in_flight.place(f, s, Charge(address, model, uncached, context))
         self.open[f, s] = [address, model, uncached, context]
 
     @rule(

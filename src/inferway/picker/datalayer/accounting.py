@@ -31,7 +31,7 @@ class Charge:
     model: str
     uncached_tokens: int
     context_tokens: int
-    prompt_bytes: int  # 0: not known (placed by an earlier picker)
+    prompt_bytes: int = 0  # 0: not known (placed by an earlier picker)
     first_seen: bool = False
 
 
@@ -62,31 +62,25 @@ class InFlight:
             for charge in streams.values():
                 self._book(charge)
 
-    def place(
-        self,
-        filter_id: int,
-        stream: int,
-        *,
-        address: str,
-        model: str,
-        uncached_tokens: int,
-        context_tokens: int,
-        prompt_bytes: int = 0,
-    ) -> None:
+    def place(self, filter_id: int, stream: int, charge: Charge) -> None:
         """A pick was made. A stream that was already open moves to the new place."""
-        self._open(
-            filter_id,
-            stream,
-            Charge(address, model, uncached_tokens, context_tokens, prompt_bytes),
-        )
+        streams = self._filters.setdefault(filter_id, {})
+        before = streams.get(stream)
+        if before is not None:
+            self._unbook(before)
+        streams[stream] = charge
+        self._book(charge)
+        models = self._models.setdefault(charge.address, {})
+        count = models.get(charge.model, 0)
+        models[charge.model] = count + 1
+        if count == 0 and self._active_changed is not None:
+            self._active_changed(charge.address, charge.model)
 
     def replay(self, filter_id: int, frame: Open) -> None:
         """A stream that an earlier picker (or nobody: fail-open) placed and that still runs."""
-        charge = Charge(
-            frame.endpoint, frame.model, frame.charged_uncached, frame.charged_context, 0
-        )
+        charge = Charge(frame.endpoint, frame.model, frame.charged_uncached, frame.charged_context)
         charge.first_seen = frame.phase != 0
-        self._open(filter_id, frame.stream, charge)
+        self.place(filter_id, frame.stream, charge)
 
     def first(self, filter_id: int, stream: int) -> Charge | None:
         """The first byte of the answer has come. None: unknown stream, or told before."""
@@ -116,19 +110,6 @@ class InFlight:
     def models_at(self, address: str) -> Mapping[str, int]:
         """Requests in flight on an address, by model."""
         return self._models.get(address, _NOWHERE)
-
-    def _open(self, filter_id: int, stream: int, charge: Charge) -> None:
-        streams = self._filters.setdefault(filter_id, {})
-        before = streams.get(stream)
-        if before is not None:
-            self._unbook(before)
-        streams[stream] = charge
-        self._book(charge)
-        models = self._models.setdefault(charge.address, {})
-        count = models.get(charge.model, 0)
-        models[charge.model] = count + 1
-        if count == 0 and self._active_changed is not None:
-            self._active_changed(charge.address, charge.model)
 
     def _book(self, charge: Charge) -> None:
         for table, row in self._places.get(charge.address, ()):

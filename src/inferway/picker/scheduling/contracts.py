@@ -18,7 +18,7 @@ reasonable reading; `inferway.testing` will check it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a policy may know of a request.
+class Request(NamedTuple):
+    """What a policy may know of a request. A tuple, because one is made for every decision.
 
     Token counts are estimates (bytes over the measured bytes per token). `matched_tokens` is at
     most `prompt_tokens - 1`: an engine always computes the last token.

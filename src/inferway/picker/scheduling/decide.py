@@ -10,12 +10,12 @@ carries. It does not queue, rewrite or reject: the caller does, before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from inferway.picker.datalayer.accounting import Charge
 from inferway.picker.scheduling.contracts import Request
 from inferway.picker.scheduling.select import choose
 
@@ -51,8 +51,7 @@ class NoEndpoint(StrEnum):
     NONE_READY = "no endpoint of the pool is ready"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     row: int
     address: str
     endpoints: str  # comma-separated addresses, best first: value of the destination header
@@ -108,29 +107,17 @@ class PoolScheduler:
         addresses = table.addresses
         address = addresses[row]
         prompt = request.prompt_tokens
-        uncached = min(max(1, round(prompt - float(request.matched_tokens[row]))), _TOKENS_MAX)
-        context = min(round(prompt + request.output_tokens), _TOKENS_MAX)
+        uncached = _tokens(prompt - request.matched_tokens.item(row))
+        context = _tokens(prompt + request.output_tokens)
         self._sequence += 1
         table.count_pick(row)
-        layer.in_flight.place(
-            filter_id,
-            pick.stream,
-            address=address,
-            model=model,
-            uncached_tokens=uncached,
-            context_tokens=context,
-            prompt_bytes=pick.prompt_bytes,
-        )
+        charge = Charge(address, model, uncached, context, pick.prompt_bytes)
+        layer.in_flight.place(filter_id, pick.stream, charge)
         if request.adapter_tier is not None:
             layer.lora.placed(address, model)
         data.prefix.insert(row, pick.hashes, model)
-        return Decision(
-            row=row,
-            address=address,
-            endpoints=",".join([addresses[r] for r in rows]),
-            charged_uncached=uncached,
-            charged_context=context,
-        )
+        endpoints = ",".join([addresses[row] for row in rows])
+        return Decision(row, address, endpoints, uncached, context)
 
     def _request(self, pick: PickRequest, model: str, priority: int) -> Request:
         layer = self._data.layer
@@ -162,3 +149,9 @@ class PoolScheduler:
                 mask = ready
             self._masks[model] = None if mask.all() else mask
         return self._masks[model]
+
+
+def _tokens(estimate: float) -> int:
+    """A charge: a whole number from 1 to what the protocol can carry."""
+    tokens = int(estimate + 0.5) or 1
+    return tokens if tokens < _TOKENS_MAX else _TOKENS_MAX  # noqa: FURB136 - min() costs more

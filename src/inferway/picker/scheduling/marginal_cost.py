@@ -46,6 +46,7 @@ class EngineConstants:
 
 _FIRST_TOKEN_WEIGHT = 4.0  # w_T
 _STALL_WEIGHT = 1.0  # w_E
+_PREFILL_RATIO = _FIRST_TOKEN_WEIGHT / _STALL_WEIGHT
 # Waiting for somebody else's adapter to finish with its slot takes about one answer.
 _ADAPTER_FULL_S = 5.0
 # Guard. Counts differ by a few while requests start and end, so that much is not foreign.
@@ -60,36 +61,42 @@ class MarginalCost:
     name = "marginal-cost"
 
     def __init__(self, constants: EngineConstants | None = None) -> None:
-        self._constants = constants or EngineConstants()
-        load_s = self._constants.adapter_load_s
-        self._adapter_s = np.array([0.0, load_s, 2.0 * load_s, _ADAPTER_FULL_S])
+        self._constants = k = constants or EngineConstants()
+        self._token_s = _STALL_WEIGHT / k.prefill_tokens_per_s
+        self._pair_s = _STALL_WEIGHT * k.attention_s / 2.0
+        self._pending_s = _FIRST_TOKEN_WEIGHT / k.prefill_tokens_per_s
+        self._adapter_s = np.array([0.0, k.adapter_load_s, 2.0 * k.adapter_load_s, _ADAPTER_FULL_S])
         self._guarded: Endpoints | None = None
-        self._guard_s: Floats = np.zeros(0)
+        self._guard_s: Floats | None = None
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
-        k = self._constants
-        length = request.prompt_tokens
+        """The formula with its terms regrouped, because every array operation counts.
+
+        With g = w_T/w_E:  w_T·p + w_E·n·p + Ô·b_seq·n = (n + g)·(w_E·p + Ô·b_seq) - g·Ô·b_seq
+        With m = matched:  p = (L - m)/R + a_q/2·(L² - m²)
+        """
+        k, length, output = self._constants, request.prompt_tokens, request.output_tokens
         if endpoints is not self._guarded:
             self._guarded, self._guard_s = endpoints, self._guard(endpoints)
-        uncached = length - request.matched_tokens
-        prefill_s = uncached * (-0.5 * k.attention_s)
-        prefill_s += 1.0 / k.prefill_tokens_per_s + k.attention_s * length
-        prefill_s *= uncached
-        decodes = endpoints.in_flight
-        cost = decodes * _STALL_WEIGHT
-        cost += _FIRST_TOKEN_WEIGHT
-        cost *= prefill_s
-        cost += endpoints.pending_tokens * (_FIRST_TOKEN_WEIGHT / k.prefill_tokens_per_s)
-        cost += endpoints.context_tokens * (request.output_tokens * k.context_token_s)
-        cost += decodes * (request.output_tokens * k.sequence_s)
-        cost += request.output_tokens * k.step_s
-        cost += self._guard_s
+        matched = request.matched_tokens
+        sequence_s = output * k.sequence_s
+        stall_s = matched * -self._pair_s
+        stall_s -= self._token_s
+        stall_s *= matched
+        stall_s += length * (self._token_s + length * self._pair_s) + sequence_s
+        cost = endpoints.in_flight + _PREFILL_RATIO
+        cost *= stall_s
+        cost += endpoints.pending_tokens * self._pending_s
+        cost += endpoints.context_tokens * (output * k.context_token_s)
+        cost += output * k.step_s - _PREFILL_RATIO * sequence_s
+        if self._guard_s is not None:
+            cost += self._guard_s
         if request.adapter_tier is not None:
             cost += self._adapter_s[request.adapter_tier.astype(np.intp)]
         return cost
 
-    def _guard(self, endpoints: Endpoints) -> Floats:
-        """Seconds per endpoint; depends on scraped columns only."""
+    def _guard(self, endpoints: Endpoints) -> Floats | None:
+        """Seconds per endpoint; depends on scraped columns only. None: nothing to add anywhere."""
         k = self._constants
         foreign = np.maximum(endpoints.foreign_requests - _FOREIGN_SLACK, 0.0)
         foreign[np.isnan(foreign)] = _FOREIGN_UNKNOWN
@@ -100,4 +107,5 @@ class MarginalCost:
             k.sequence_s + k.context_token_s * (_FOREIGN_PROMPT_TOKENS + _FOREIGN_OUTPUT_TOKENS)
         )
         barrier = np.maximum(usage - _KV_HIGH, 0.0) / (1.0 - usage)
-        return foreign * each_s + _KV_BARRIER_S * barrier
+        guard_s: Floats = foreign * each_s + _KV_BARRIER_S * barrier
+        return guard_s if guard_s.any() else None

@@ -38,37 +38,39 @@ def _choose_few(costs: Floats, ready: Bools | None, rng: Random, fallback_max: i
     cost: list[float] = costs.tolist()
     if not isfinite(sum(cost)):
         cost = [min(_UNUSABLE, c) for c in cost]
-    rows = list(range(len(cost)))
+    order = sorted(range(len(cost)), key=cost.__getitem__)
     if ready is not None:
-        rows = [row for row, is_ready in enumerate(ready.tolist()) if is_ready]
-    if not rows:
-        return []
-    limit = _tied_up_to(min([cost[row] for row in rows]))
-    tied = [row for row in rows if cost[row] <= limit]
-    if len(tied) > 1:
-        start = int(rng.random(1)[0] * len(tied))
-        tied = tied[start:] + tied[:start]
-    if len(tied) <= fallback_max and len(tied) < len(rows):
-        tied += sorted([r for r in rows if cost[r] > limit], key=cost.__getitem__)
-    return tied[: fallback_max + 1]
+        order = [row for row in order if ready[row]]
+    if len(order) > 1 and cost[order[1]] <= (limit := _tied_up_to(cost[order[0]])):
+        ties = sum(1 for row in order if cost[row] <= limit)
+        tied = sorted(order[:ties])
+        start = int(rng.random(1)[0] * ties)
+        order[:ties] = tied[start:] + tied[:start]
+    return order[: fallback_max + 1]
 
 
 def _choose_many(costs: Floats, ready: Bools | None, rng: Random, fallback_max: int) -> list[int]:
     cost = costs.copy() if ready is None else np.where(ready, costs, _INFINITE)
-    left = len(cost) if ready is None else int(ready.sum())
-    if left == 0:
+    count = min(fallback_max + 1, len(cost) if ready is None else int(ready.sum()))
+    if count == 0:
         return []
-    least = float(cost[cost.argmin()])
+    best = int(cost.argmin())
+    least = cost.item(best)
     if not isfinite(least):  # argmin stops at a value that is not a number
         cost = np.nan_to_num(costs, nan=_UNUSABLE, posinf=_UNUSABLE)
         if ready is not None:
             cost[~ready] = _INFINITE
-        least = float(cost[cost.argmin()])
-    tied = (cost <= _tied_up_to(least)).nonzero()[0]
-    count = min(fallback_max + 1, left)
-    start = int(rng.random(1)[0] * len(tied)) if len(tied) > 1 else 0
-    rows = [int(tied[(start + i) % len(tied)]) for i in range(min(count, len(tied)))]
-    cost[tied] = _INFINITE
+        best = int(cost.argmin())
+        least = cost.item(best)
+    rows = [best]
+    cost[best] = _INFINITE
+    second = int(cost.argmin())
+    if cost.item(second) <= (limit := _tied_up_to(least)):
+        cost[best] = least
+        tied = (cost <= limit).nonzero()[0]
+        start = int(rng.random(1)[0] * len(tied))
+        rows = [tied.item((start + i) % len(tied)) for i in range(min(count, len(tied)))]
+        cost[tied] = _INFINITE
     while len(rows) < count:
         row = int(cost.argmin())
         rows.append(row)

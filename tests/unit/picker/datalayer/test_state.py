@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from inferway.picker.config import EndpointConfig, EndpointStatus, PoolConfig
+from inferway.picker.datalayer.accounting import Charge
 from inferway.picker.datalayer.engines import LoraReading, Reading
 from inferway.picker.datalayer.models import Served
 from inferway.picker.datalayer.state import DataLayer
@@ -50,9 +51,7 @@ def layer(index: NoIndex) -> DataLayer:
 
 
 def place(layer: DataLayer, stream: int, address: str, model: str = "m") -> None:
-    layer.in_flight.place(
-        1, stream, address=address, model=model, uncached_tokens=10, context_tokens=30
-    )
+    layer.in_flight.place(1, stream, Charge(address, model, 10, 30))
 
 
 def test_an_endpoint_of_two_pools_is_charged_in_both(layer: DataLayer) -> None:
