@@ -7,10 +7,13 @@
 //! `json.loads` on the decoded text, except that `NaN` and `Infinity` are refused, and nesting
 //! deeper than [`DEPTH_MAX`]. It does not interpret numbers beyond [`integer`].
 
+mod number;
 mod text;
 
+pub use number::integer;
+use number::Number;
+pub use text::unescape;
 use text::{escape, is_escape, skip_plain, BAD_ESCAPE};
-pub use text::{integer, unescape};
 
 pub const DEPTH_MAX: usize = 512;
 
@@ -73,40 +76,6 @@ enum State {
     Number(Number),
     /// The word, and how much of it was seen.
     Literal(&'static [u8], u8),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Number {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    E,
-    ESign,
-    Exponent,
-}
-
-impl Number {
-    fn next(self, byte: u8) -> Option<Self> {
-        match (self, byte) {
-            (Self::Minus, b'0') => Some(Self::Zero),
-            (Self::Minus | Self::Integer, b'0'..=b'9') => Some(Self::Integer),
-            (Self::Zero | Self::Integer, b'.') => Some(Self::Point),
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Some(Self::Fraction),
-            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Some(Self::E),
-            (Self::E, b'+' | b'-') => Some(Self::ESign),
-            (Self::E | Self::ESign | Self::Exponent, b'0'..=b'9') => Some(Self::Exponent),
-            _ => None,
-        }
-    }
-
-    fn may_end(self) -> bool {
-        matches!(
-            self,
-            Self::Zero | Self::Integer | Self::Fraction | Self::Exponent
-        )
-    }
 }
 
 /// Position relative to the piece (wrapping: it may lie before it), and what is wrong there.

@@ -193,6 +193,11 @@ impl Sink for Report {
     }
 }
 
+/// Whether what follows the word `usage` makes it a key whose value is null.
+fn is_null(rest: &[u8]) -> bool {
+    rest.starts_with(b"\":null") || rest.starts_with(b"\": null")
+}
+
 /// Where in a line of an event stream we are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line {
@@ -276,14 +281,18 @@ impl UsageScanner {
         self.done
     }
 
-    /// Whether a whole line can say something: it needs the word, as it is or with escapes.
+    /// Whether a whole line can say something: it needs the word, as it is or with escapes, and
+    /// another value than null.
     fn worth_scanning(&self, line: &[u8]) -> bool {
         let Some(data) = line.strip_prefix(DATA) else {
             return false;
         };
         let data = data.strip_prefix(b" ").unwrap_or(data);
         data.len() < 16
-            || self.usage.find(data).is_some()
+            || self
+                .usage
+                .find_iter(data)
+                .any(|at| !is_null(&data[at + 5..]))
             || memchr_iter(b'\\', data).any(|at| data.get(at + 1) == Some(&b'u'))
     }
 

@@ -1,4 +1,4 @@
-//! What stands inside strings and numbers: plain runs, escapes, characters, whole numbers.
+//! What stands inside strings: plain runs, escapes, characters.
 
 use super::Fault;
 use std::borrow::Cow;
@@ -113,16 +113,4 @@ fn hex4(escape: &[u8]) -> u32 {
         .and_then(|digits| std::str::from_utf8(digits).ok())
         .and_then(|digits| u32::from_str_radix(digits, 16).ok())
         .unwrap_or(0xD800)
-}
-
-/// The value of a number's text when it is a whole number (`1e3` is) that 64 bits hold.
-pub fn integer(raw: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(raw).ok()?;
-    if let Ok(value) = text.parse() {
-        return Some(value);
-    }
-    let value: f64 = text.parse().ok()?;
-    // 2^63 itself does not fit; every whole double below it does.
-    let limit = 9_223_372_036_854_775_808.0;
-    (value.fract() == 0.0 && value.abs() < limit).then_some(value as i64)
 }
