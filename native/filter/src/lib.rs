@@ -30,3 +30,8 @@ mod abi;
 mod hooks;
 #[cfg(not(test))]
 mod http_stream;
+
+#[cfg(test)]
+mod fake_stream;
+#[cfg(test)]
+mod scripted_picker;

@@ -1,1 +1,261 @@
+use std::sync::mpsc::{channel, Receiver};
+use std::time::Duration;
 
+use inferway_wire::protocol::{Done, Frame, Reject};
+use inferway_wire::request::RequestFields;
+
+use super::*;
+use crate::fake_stream::{FakeStream, SendWake};
+use crate::scripted_picker::{endpoints, Connection, ScriptedPicker, SocketPath};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+struct Bench {
+    shared: PickShared<SendWake>,
+    connection: Connection,
+    stream: FakeStream,
+    woken: Receiver<u64>,
+    filter: PickFilter,
+    _picker: ScriptedPicker,
+    _path: SocketPath,
+}
+
+impl Bench {
+    fn new(headers: &[(&str, &str)]) -> Self {
+        let path = SocketPath::new();
+        let picker = ScriptedPicker::listen(path.path());
+        let json = format!(r#"{{"socket": {:?}}}"#, path.path());
+        let config = PickConfig::decode(json.as_bytes()).expect("valid");
+        let link = Link::start(path.path(), 60_000, |_, _| {}).expect("start");
+        let connection = picker.accept_and_welcome();
+        while !link.is_up() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (wakes, woken) = channel();
+        Self {
+            shared: PickShared {
+                config,
+                link: Arc::new(link),
+            },
+            connection,
+            stream: FakeStream::new(headers, wakes),
+            woken,
+            filter: PickFilter::default(),
+            _picker: picker,
+            _path: path,
+        }
+    }
+
+    fn start(&mut self) -> Pick {
+        let pool = PoolConfig {
+            pool: "ns/p".to_owned(),
+            fail_open: true,
+        };
+        let status = self
+            .filter
+            .request_headers(&self.stream, &self.shared, Some(&pool));
+        assert_eq!(status, HeadersStatus::StopAllAndWatermark);
+        match self.connection.next() {
+            Frame::Pick(pick) => pick,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(&mut self, frame: &Frame) {
+        self.connection.send(frame);
+        self.woken.recv_timeout(WAIT).expect("woken");
+        self.filter.scheduled(&self.stream, &self.shared);
+    }
+
+    fn done(&mut self) -> Done {
+        loop {
+            match self.connection.next() {
+                Frame::Done(done) => return done,
+                Frame::First(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Asks for something new, to show that nothing else was sent before.
+    fn nothing_more(&mut self) {
+        self.filter.over(&self.shared, || None);
+        self.filter = PickFilter::default();
+        let pick = self.start();
+        assert_eq!(pick.pool, "ns/p");
+    }
+}
+
+#[test]
+fn does_nothing_without_a_pool() {
+    let bench = Bench::new(&[("x-gateway-inference-objective", "o")]);
+    let status = bench
+        .filter
+        .request_headers(&bench.stream, &bench.shared, None);
+    assert_eq!(status, HeadersStatus::Continue);
+    assert!(bench
+        .stream
+        .header("x-gateway-inference-objective")
+        .is_some());
+    bench.filter.over(&bench.shared, || None);
+    assert_eq!(bench.stream.counted.borrow()[..], []);
+}
+
+#[test]
+fn asks_with_what_the_headers_say_and_removes_what_nobody_else_may_see() {
+    let mut bench = Bench::new(&[
+        (":path", "/v1/chat/completions"),
+        ("x-gateway-inference-objective", "o"),
+        ("x-llm-d-inference-objective", "second"),
+        ("x-llm-d-inference-fairness-id", "f"),
+        ("x-session-id", "s"),
+        ("x-request-id", "r"),
+        ("x-gateway-destination-endpoint", "6.6.6.6:6"),
+        ("content-length", "12"),
+    ]);
+    let pick = bench.start();
+    assert_eq!(
+        (pick.objective.as_str(), pick.fairness.as_str()),
+        ("o", "f")
+    );
+    assert_eq!(
+        (pick.session.as_str(), pick.request_id.as_str()),
+        ("s", "r")
+    );
+    assert_eq!((pick.kind, pick.body_bytes, pick.hashes.len()), (0, 12, 0));
+    let left: Vec<String> = bench
+        .stream
+        .request
+        .borrow()
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    assert_eq!(
+        left,
+        [":path", "x-session-id", "x-request-id", "content-length"]
+    );
+}
+
+#[test]
+fn asks_with_what_was_handed_on() {
+    let mut bench = Bench::new(&[("x-request-id", "r")]);
+    let fields = RequestFields {
+        model: Some("m".to_owned()),
+        model_not_string: false,
+        stream: true,
+        max_tokens: 9,
+        priority: Some(-1),
+        cache_salt: None,
+        prompt_bytes: 600,
+        hashes: vec![1, 2],
+    };
+    let handed = handoff::put(Handoff {
+        fields,
+        kind: Kind::Chat,
+        body_bytes: 700,
+        received_ns: 5,
+    });
+    bench
+        .stream
+        .set_state(handoff::STATE_KEY, &handed.number().to_ne_bytes());
+    let pick = bench.start();
+    assert_eq!(
+        (pick.model.as_str(), pick.kind, pick.flags),
+        ("m", 1, Pick::STREAM)
+    );
+    assert_eq!(
+        (pick.max_tokens, pick.priority, pick.hashes),
+        (9, Some(-1), vec![1, 2])
+    );
+    assert_eq!(
+        (pick.prompt_bytes, pick.body_bytes, pick.received_ns),
+        (600, 700, 5)
+    );
+}
+
+#[test]
+fn goes_on_with_the_answer_and_reports_the_response_once() {
+    let mut bench = Bench::new(&[]);
+    let stream = bench.start().stream;
+    bench.answer(&endpoints(stream));
+    assert_eq!(
+        bench.stream.header(DESTINATION_HEADER).as_deref(),
+        Some("1.2.3.4:5")
+    );
+    assert_eq!(bench.stream.resumed.get(), 1);
+    bench.stream.set_response(&[(":status", "204")]);
+    *bench.stream.upstream.borrow_mut() = Some("1.2.3.4:5".to_owned());
+    bench
+        .filter
+        .response_headers(&bench.stream, &bench.shared, true);
+    let done = bench.done();
+    assert_eq!(
+        (done.stream, done.end, done.status),
+        (stream, Done::COMPLETE, 204)
+    );
+    assert_eq!(done.endpoint, "1.2.3.4:5");
+    // Whatever Envoy calls afterwards, DONE was said.
+    bench
+        .filter
+        .response_body(&bench.stream, &bench.shared, true);
+    bench.filter.over(&bench.shared, || {
+        Some("downstream_remote_disconnect".to_owned())
+    });
+    bench.filter.scheduled(&bench.stream, &bench.shared);
+    bench.nothing_more();
+}
+
+#[test]
+fn refuses_with_the_picker_s_words() {
+    let mut bench = Bench::new(&[]);
+    let stream = bench.start().stream;
+    bench.answer(&Frame::Reject(Reject {
+        stream,
+        status: 429,
+        retry_after_ms: 1,
+        kind: "rate_limit_error".to_owned(),
+        code: "c".to_owned(),
+        message: "m".to_owned(),
+        reason: "r".to_owned(),
+    }));
+    assert_eq!(bench.stream.replies.borrow()[0].status, 429);
+    assert_eq!(bench.stream.resumed.get(), 0);
+    let done = bench.done();
+    assert_eq!((done.end, done.status), (Done::LOCAL, 429));
+    // The reply passes the filter itself on its way out.
+    bench.filter.local_reply("inferway_rejected");
+    bench
+        .filter
+        .response_headers(&bench.stream, &bench.shared, false);
+    bench.nothing_more();
+}
+
+#[test]
+fn a_stream_that_dies_while_waiting_says_so_and_its_answer_finds_nobody() {
+    let mut bench = Bench::new(&[]);
+    let stream = bench.start().stream;
+    bench.filter.over(&bench.shared, || None);
+    let done = bench.done();
+    assert_eq!((done.end, done.status), (Done::CLIENT_LEFT, 0));
+    bench.connection.send(&endpoints(stream));
+    bench.filter.scheduled(&bench.stream, &bench.shared);
+    assert_eq!(bench.stream.resumed.get(), 0);
+    bench.nothing_more();
+}
+
+#[test]
+fn an_answer_that_comes_after_envoy_s_own_reply_is_not_used() {
+    let mut bench = Bench::new(&[]);
+    let stream = bench.start().stream;
+    bench.connection.send(&endpoints(stream));
+    bench.woken.recv_timeout(WAIT).expect("woken");
+    bench.filter.local_reply("request_overall_timeout");
+    bench.filter.scheduled(&bench.stream, &bench.shared);
+    assert_eq!(bench.stream.resumed.get(), 0);
+    bench.stream.set_response(&[(":status", "408")]);
+    bench
+        .filter
+        .response_headers(&bench.stream, &bench.shared, true);
+    let done = bench.done();
+    assert_eq!((done.end, done.status, done.flags), (Done::LOCAL, 408, 0));
+}

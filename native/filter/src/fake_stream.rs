@@ -1,0 +1,178 @@
+//! An HTTP stream for tests: keeps what filters set and count, lends what a test put in.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::mpsc::Sender;
+
+use crate::envoy::{HeaderRef, LocalReply, Stream, Wake};
+use crate::metrics::Counter;
+
+/// Tells a test that a stream was woken.
+pub struct SendWake(pub Sender<u64>, pub u64);
+
+impl Wake for SendWake {
+    fn wake(&self) {
+        // A test that no longer listens does not care.
+        let _ = self.0.send(self.1);
+    }
+}
+
+pub struct FakeStream {
+    pub request: RefCell<Vec<(String, Vec<u8>)>>,
+    pub response: RefCell<Vec<(String, Vec<u8>)>>,
+    pub received: RefCell<Vec<Vec<u8>>>,
+    pub buffered: RefCell<Vec<Vec<u8>>>,
+    pub received_is_buffered: Cell<bool>,
+    pub state: RefCell<HashMap<String, Vec<u8>>>,
+    pub upstream: RefCell<Option<String>>,
+    pub wakes: Sender<u64>,
+    pub counted: RefCell<Vec<(Counter, u64)>>,
+    pub replies: RefCell<Vec<LocalReply>>,
+    pub resumed: Cell<u32>,
+    pub rerouted: Cell<u32>,
+    pub buffer_limit: Cell<u64>,
+}
+
+impl FakeStream {
+    pub fn new(request: &[(&str, &str)], wakes: Sender<u64>) -> Self {
+        let request = request
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        Self {
+            request: RefCell::new(request),
+            response: RefCell::default(),
+            received: RefCell::default(),
+            buffered: RefCell::default(),
+            received_is_buffered: Cell::default(),
+            state: RefCell::default(),
+            upstream: RefCell::default(),
+            wakes,
+            counted: RefCell::default(),
+            replies: RefCell::default(),
+            resumed: Cell::default(),
+            rerouted: Cell::default(),
+            buffer_limit: Cell::default(),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<String> {
+        let request = self.request.borrow();
+        let found = request.iter().find(|(other, _)| other == name)?;
+        Some(String::from_utf8_lossy(&found.1).into_owned())
+    }
+
+    pub fn set_response(&self, response: &[(&str, &str)]) {
+        *self.response.borrow_mut() = response
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+            .collect();
+    }
+
+    /// The next event brings these pieces; what came before is buffered.
+    pub fn receive(&self, pieces: &[&[u8]]) {
+        let mut received = self.received.borrow_mut();
+        self.buffered.borrow_mut().append(&mut received);
+        *received = pieces.iter().map(|piece| piece.to_vec()).collect();
+    }
+}
+
+fn lend_headers<R>(headers: &[(String, Vec<u8>)], read: impl FnOnce(&[HeaderRef<'_>]) -> R) -> R {
+    let lent: Vec<HeaderRef<'_>> = headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+        .collect();
+    read(&lent)
+}
+
+fn lend_pieces<R>(pieces: &[Vec<u8>], read: impl FnOnce(&[&[u8]]) -> R) -> R {
+    let lent: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+    read(&lent)
+}
+
+impl Stream for FakeStream {
+    type Wake = SendWake;
+
+    fn request_headers<R>(&self, read: impl FnOnce(&[HeaderRef<'_>]) -> R) -> R {
+        lend_headers(&self.request.borrow(), read)
+    }
+
+    fn response_headers<R>(&self, read: impl FnOnce(&[HeaderRef<'_>]) -> R) -> R {
+        lend_headers(&self.response.borrow(), read)
+    }
+
+    fn set_request_header(&self, name: &str, value: Option<&[u8]>) {
+        let mut request = self.request.borrow_mut();
+        request.retain(|(other, _)| other != name);
+        request.extend(value.map(|value| (name.to_owned(), value.to_vec())));
+    }
+
+    fn received_request_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R {
+        lend_pieces(&self.received.borrow(), read)
+    }
+
+    fn whole_request_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R {
+        if self.received_is_buffered.get() {
+            return lend_pieces(&self.received.borrow(), read);
+        }
+        lend_pieces(
+            &[
+                self.buffered.borrow().clone(),
+                self.received.borrow().clone(),
+            ]
+            .concat(),
+            read,
+        )
+    }
+
+    fn received_is_buffered(&self) -> bool {
+        self.received_is_buffered.get()
+    }
+
+    fn received_response_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R {
+        lend_pieces(&self.received.borrow(), read)
+    }
+
+    fn raise_buffer_limit(&self, bytes: u64) {
+        self.buffer_limit.set(self.buffer_limit.get().max(bytes));
+    }
+
+    fn clear_route_cache(&self) {
+        self.rerouted.set(self.rerouted.get() + 1);
+    }
+
+    fn set_state(&self, key: &str, value: &[u8]) -> bool {
+        self.state
+            .borrow_mut()
+            .insert(key.to_owned(), value.to_vec())
+            .is_none()
+    }
+
+    fn state<R>(&self, key: &str, read: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        read(self.state.borrow().get(key).map(Vec::as_slice))
+    }
+
+    fn upstream_address(&self) -> Option<String> {
+        self.upstream.borrow().clone()
+    }
+
+    fn response_details(&self) -> Option<String> {
+        None
+    }
+
+    fn waker(&self) -> SendWake {
+        SendWake(self.wakes.clone(), 0)
+    }
+
+    fn count(&self, counter: Counter, by: u64) {
+        self.counted.borrow_mut().push((counter, by));
+    }
+
+    fn send_response(&self, reply: &LocalReply) {
+        self.replies.borrow_mut().push(reply.clone());
+    }
+
+    fn continue_decoding(&self) {
+        self.resumed.set(self.resumed.get() + 1);
+    }
+}
