@@ -3,18 +3,18 @@
 Problem: a configuration change must reach Envoy in an order in which no request ever meets a route
 whose cluster is not there, and a refused change must leave the last good one working. Model: the
 wanted snapshot and, per type, what Envoy subscribed to and what it acknowledged. After every event
-the steps below are gone through from the top; the first that is not done sends what is missing and
-waits for the answer:
+the stages below are gone through from the top; the first that is not acknowledged in full sends
+what is missing and ends the round:
 
-1. clusters: the wanted ones and those that are there already (nothing is removed yet);
-2. endpoints; also again for every cluster that changed, because Envoy warms it anew;
-3. listeners; 4. routes: now traffic follows the new configuration;
-5. clusters: without the ones that nothing refers to any more.
+1. clusters: the wanted ones and those that are there already (nothing is removed yet), with their
+   endpoints; these also again for every cluster that changed, because Envoy warms it anew;
+2. listeners and routes: now traffic follows the new configuration;
+3. clusters: without the ones that nothing refers to any more.
 
 Invariants: at most one reply per type is unanswered, so a slow Envoy bounds our memory; what Envoy
 has is not sent again; a refused resource is not sent again until it, or the snapshot, changes.
-Refused clusters stop steps 3 to 5, a refused listener or route only step 5. Input in, replies out:
-no clock, no I/O.
+Refused clusters or endpoints stop stages 2 and 3, a refused listener or route stops stage 3. Input
+in, replies out: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -145,8 +145,7 @@ class Conversation:
         if target is None:
             return replies
         added = self._step(ResourceType.CLUSTER, self._with_present_clusters(target), replies)
-        if added is _StepResult.WAITING:
-            return replies
+        # Not after the answer: Envoy acknowledges clusters only once they have their endpoints.
         placed = self._step(ResourceType.ENDPOINTS, target.endpoints, replies)
         if placed is not _StepResult.DONE or added is not _StepResult.DONE:
             return replies

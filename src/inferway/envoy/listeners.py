@@ -84,7 +84,9 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
             *http_filters(settings, pick_socket),
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": typed("envoy.extensions.filters.http.router.v3.Router"),
+                "typed_config": typed(
+                    "envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+                ),
             },
         ],
         early_header_mutation_extensions=[_remove_trust_headers()],
@@ -112,7 +114,10 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
 
 
 def _remove_trust_headers() -> Json:
+    mutations: list[Json] = [{"remove": name} for name in TRUST_HEADERS]
+    # Envoy obeys headers such as x-envoy-retry-on from clients that it takes for local.
+    mutations.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}})
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
-        "typed_config": typed(_MUTATION, mutations=[{"remove": name} for name in TRUST_HEADERS]),
+        "typed_config": typed(_MUTATION, mutations=mutations),
     }

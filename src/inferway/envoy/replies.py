@@ -1,10 +1,11 @@
 """What the client reads when Envoy itself answers instead of a model server.
 
 Problem: Envoy's own replies are plain text; the client is an OpenAI SDK that reads `error.message`,
-`error.type`, `error.param` and `error.code`. Model: one table of causes, tried in order, each
-giving the error object (and another status where Envoy's says something else). Replies that are
-already ours, from the filter or from a route with a fixed body, match no row and stay as they are;
-answers of model servers never come here. Values are escaped by Envoy's JSON formatter.
+`error.type`, `error.param` and `error.code`, or an Anthropic one on `/v1/messages`. Model: one
+table of causes, tried in order, each giving the error object (and another status where Envoy's says
+something else). Replies that are already ours, from the filter or from a route with a fixed body,
+match no row and stay as they are; answers of model servers never come here. Values are escaped by
+Envoy's JSON formatter.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Cause:
 
     condition: Json
     message: str  # may hold Envoy's %…% operators
-    kind: str
+    kind: str  # OpenAI's `type`
+    anthropic_kind: str
     code: str | None
     param: str | None = None
     status: int | None = None  # None keeps Envoy's
@@ -58,6 +60,8 @@ def _has_model() -> Json:
 
 _MODEL = f"%REQ({MODEL_NAME_HEADER})%"
 _REQUEST = "%REQ(:METHOD)% %REQ(:PATH)%"
+# The paths on which the filter speaks Anthropic's dialect.
+_MESSAGES_PATH = r"[^?]*/messages(\?.*)?"
 
 # Flags are those of Envoy's %RESPONSE_FLAGS%. A filter's own reply carries none of them, but its
 # status may equal one of ours: rows without a flag therefore look at the details of the response.
@@ -66,6 +70,7 @@ CAUSES: tuple[Cause, ...] = (
         {"and_filter": {"filters": [_flagged("NR"), _has_model()]}},
         f"The model `{_MODEL}` does not exist or is not served at this address.",
         kind="invalid_request_error",
+        anthropic_kind="not_found_error",
         code="model_not_found",
         param="model",
     ),
@@ -73,18 +78,21 @@ CAUSES: tuple[Cause, ...] = (
         _flagged("NR"),
         f"Nothing is served at this address for: {_REQUEST}",
         kind="invalid_request_error",
+        anthropic_kind="not_found_error",
         code="unknown_url",
     ),
     Cause(
         _flagged("UH"),
         "No model server is ready to serve this request.",
         kind="service_unavailable",
+        anthropic_kind="overloaded_error",
         code="no_endpoint",
     ),
     Cause(
         _flagged("NC"),
         "The backend of this route is not ready yet.",
         kind="service_unavailable",
+        anthropic_kind="overloaded_error",
         code="no_endpoint",
         status=503,
     ),
@@ -92,24 +100,28 @@ CAUSES: tuple[Cause, ...] = (
         _flagged("UO"),
         "Too many requests are waiting for the model servers.",
         kind="service_unavailable",
+        anthropic_kind="overloaded_error",
         code="overloaded",
     ),
     Cause(
         _flagged("UF"),
         "The model server could not be reached.",
         kind="service_unavailable",
+        anthropic_kind="overloaded_error",
         code="endpoint_unreachable",
     ),
     Cause(
         _flagged("UT"),
         "The model server did not answer in time.",
         kind="timeout_error",
+        anthropic_kind="timeout_error",
         code="upstream_timeout",
     ),
     Cause(
         _flagged("UC", "UR", "UPE"),
         "The connection to the model server broke before it answered.",
         kind="server_error",
+        anthropic_kind="api_error",
         code="upstream_reset",
         status=502,
     ),
@@ -117,18 +129,21 @@ CAUSES: tuple[Cause, ...] = (
         _flagged("SI"),
         "The request was idle for too long.",
         kind="timeout_error",
+        anthropic_kind="timeout_error",
         code="idle_timeout",
     ),
     Cause(
         _flagged("OM"),
         "The gateway is overloaded.",
         kind="service_unavailable",
+        anthropic_kind="overloaded_error",
         code="overloaded",
     ),
     Cause(
         _expression("response.code_details == 'request_payload_too_large'"),
         "The request body is larger than this gateway accepts.",
         kind="invalid_request_error",
+        anthropic_kind="request_too_large",
         code="request_too_large",
     ),
     # Details that start with `inferway` mark the filter's replies, `direct_response` a fixed body.
@@ -139,6 +154,7 @@ CAUSES: tuple[Cause, ...] = (
         ),
         "The gateway could not serve this request: %RESPONSE_CODE_DETAILS%",
         kind="server_error",
+        anthropic_kind="api_error",
         code=None,
     ),
     Cause(
@@ -149,6 +165,7 @@ CAUSES: tuple[Cause, ...] = (
         ),
         "The gateway refused this request: %RESPONSE_CODE_DETAILS%",
         kind="invalid_request_error",
+        anthropic_kind="invalid_request_error",
         code=None,
     ),
 )
@@ -156,15 +173,28 @@ CAUSES: tuple[Cause, ...] = (
 
 def local_reply_config() -> Json:
     """The table as Envoy's `local_reply_config`. Without a row that matches, a reply is kept."""
-    return {"mappers": [_mapper(cause) for cause in CAUSES]}
+    anthropic = [_mapper(_on_messages(cause), _anthropic_body(cause), cause) for cause in CAUSES]
+    openai = [_mapper(cause.condition, _openai_body(cause), cause) for cause in CAUSES]
+    return {"mappers": [*anthropic, *openai]}
 
 
-def _mapper(cause: Cause) -> Json:
-    body = error_body(cause.message, kind=cause.kind, code=cause.code, param=cause.param)
-    mapper: dict[str, Json | int] = {
-        "filter": cause.condition,
+def _openai_body(cause: Cause) -> Json:
+    return error_body(cause.message, kind=cause.kind, code=cause.code, param=cause.param)
+
+
+def _anthropic_body(cause: Cause) -> Json:
+    return {"type": "error", "error": {"type": cause.anthropic_kind, "message": cause.message}}
+
+
+def _on_messages(cause: Cause) -> Json:
+    path: Json = {"name": ":path", "string_match": {"safe_regex": {"regex": _MESSAGES_PATH}}}
+    return {"and_filter": {"filters": [{"header_filter": {"header": path}}, cause.condition]}}
+
+
+def _mapper(condition: Json, body: Json, cause: Cause) -> Json:
+    status: Json = {} if cause.status is None else {"status_code": cause.status}
+    return {
+        "filter": condition,
         "body_format_override": {"json_format": body, "content_type": JSON_TYPE},
+        **status,
     }
-    if cause.status is not None:
-        mapper["status_code"] = cause.status
-    return mapper

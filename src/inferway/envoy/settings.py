@@ -16,8 +16,9 @@ MEBIBYTE = 1024 * 1024
 class EnvoySettings:
     """Defaults are those of `inferway run`."""
 
-    # Largest request body, in bytes: 64 MiB holds a million-token prompt with images. Larger: 413.
-    body_bytes_max: int = 64 * MEBIBYTE
+    # Largest request body, in bytes: a million-token prompt has some 5 MB, the rest is for images.
+    # Larger ones are answered 413.
+    body_bytes_max: int = 32 * MEBIBYTE
     # How long a FailClose request waits for a picker that went away, in ms, before it is answered
     # 503.
     hold_ms: int = 1000

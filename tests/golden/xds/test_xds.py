@@ -1,0 +1,196 @@
+"""What Envoy is told for typical sets of manifests, resource by resource.
+
+`INFERWAY_GOLDEN=refresh` rewrites the files. tests/hermetic/envoy offers each to Envoy itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from inferway.envoy.bootstrap import RunDirectory, bootstrap
+from inferway.envoy.messages import ResourceType, resource_json
+from inferway.envoy.model_list import ModelInfo
+from inferway.envoy.settings import EnvoySettings
+from inferway.envoy.snapshot import Snapshot, build_snapshot
+from inferway.routing.model import (
+    Endpoint,
+    Listener,
+    MatchKind,
+    Pool,
+    Route,
+    RouteMatch,
+    RoutingModel,
+    ServerGroup,
+    Target,
+    TargetKind,
+    ValueMatch,
+    VirtualHost,
+)
+
+HERE = Path(__file__).parent
+PICK_SOCKET = Path("/run/inferway/pick.sock")
+LISTENER = "demo/gateway/http"
+
+
+def pool(name: str, *hosts: str, h2c: bool = False, fail_open: bool = True) -> Pool:
+    endpoints = tuple(
+        Endpoint(host, 8000, f"{name}-{n}", "vllm", "/metrics") for n, host in enumerate(hosts)
+    )
+    return Pool(name, endpoints, h2c, fail_open, "marginal-cost", ())
+
+
+def to_pool(name: str, weight: int = 1) -> Target:
+    return Target(TargetKind.POOL, name, weight)
+
+
+def model(
+    *hosts: VirtualHost, pools: tuple[Pool, ...] = (), groups: tuple[ServerGroup, ...] = ()
+) -> RoutingModel:
+    return RoutingModel(
+        listeners=(Listener(LISTENER, "127.0.0.1", 8080, hosts),),
+        pools={one.name: one for one in pools},
+        server_groups={one.name: one for one in groups},
+    )
+
+
+def host(*routes: Route, names: tuple[str, ...] = ("*",)) -> VirtualHost:
+    return VirtualHost(names, routes)
+
+
+def one_pool() -> RoutingModel:
+    return model(
+        host(Route("demo/llm/0/0", RouteMatch(), (to_pool("demo/llama"),))),
+        pools=(pool("demo/llama", "10.0.0.2", "10.0.0.1", "fd00:0::1"),),
+    )
+
+
+def split_90_10() -> RoutingModel:
+    targets = (to_pool("demo/stable", 90), to_pool("demo/canary", 10))
+    return model(
+        host(Route("demo/llm/0/0", RouteMatch(), targets, backend_timeout_s=30.0)),
+        pools=(pool("demo/stable", "10.0.0.1"), pool("demo/canary", "10.0.1.1", fail_open=False)),
+    )
+
+
+def pools_by_header() -> RoutingModel:
+    def asks_for(name: str) -> RouteMatch:
+        return RouteMatch(headers=(ValueMatch("x-gateway-model-name", MatchKind.EXACT, name),))
+
+    return model(
+        host(
+            Route("demo/llm/0/0", asks_for("llama"), (to_pool("demo/llama"),)),
+            Route("demo/llm/1/0", asks_for("gemma"), (to_pool("demo/gemma"),)),
+        ),
+        pools=(pool("demo/llama", "10.0.0.1"), pool("demo/gemma", "gemma.internal", h2c=True)),
+    )
+
+
+def plain_model_server() -> RoutingModel:
+    match = RouteMatch(
+        MatchKind.REGEX,
+        "/v[0-9]+/embeddings",
+        method="POST",
+        headers=(ValueMatch("x-team", MatchKind.REGEX, "a|b"),),
+        query=(ValueMatch("debug", MatchKind.EXACT, "1"),),
+    )
+    group = ServerGroup(
+        "demo/embed", (Endpoint("10.0.0.1", 8000, "demo/embed", "vllm", "/metrics"),)
+    )
+    return model(
+        host(
+            Route(
+                "demo/embed/0/0",
+                match,
+                (Target(TargetKind.SERVERS, "demo/embed", 1),),
+                request_timeout_s=10.0,
+            )
+        ),
+        groups=(group,),
+    )
+
+
+def unresolved_share() -> RoutingModel:
+    targets = (
+        to_pool("demo/llama", 70),
+        Target(TargetKind.ERROR, "demo/missing", 20),
+        to_pool("demo/gemma", 10),
+        to_pool("demo/unused", 0),
+    )
+    return model(
+        host(
+            Route("demo/llm/0/0", RouteMatch(MatchKind.EXACT, "/v1/completions"), targets),
+            Route("demo/llm/1/0", RouteMatch(path="/nothing/"), ()),
+            Route("demo/llm/2/0", RouteMatch(path="/zero"), (to_pool("demo/llama", 0),)),
+        ),
+        pools=(
+            pool("demo/llama", "10.0.0.1"),
+            pool("demo/gemma", "10.0.0.2"),
+            pool("demo/unused"),
+        ),
+    )
+
+
+def hostnames() -> RoutingModel:
+    def route(name: str) -> Route:
+        return Route(f"demo/{name}/0/0", RouteMatch(), (to_pool("demo/llama"),))
+
+    return model(
+        host(route("exact"), names=("llm.example.com", "api.example.com")),
+        host(route("wildcard"), names=("*.example.com",)),
+        host(names=("empty.example.com",)),
+        pools=(pool("demo/llama", "10.0.0.1"),),
+    )
+
+
+CASES = {
+    "one-pool": one_pool,
+    "split-90-10": split_90_10,
+    "pools-by-header": pools_by_header,
+    "plain-model-server": plain_model_server,
+    "unresolved-share": unresolved_share,
+    "hostnames": hostnames,
+}
+MODELS = {
+    LISTENER: (
+        ModelInfo("meta-llama/Llama-3", 1_700_000_000),
+        ModelInfo("support", 1_700_000_000, root="/adapters/support", parent="meta-llama/Llama-3"),
+    )
+}
+
+
+def snapshot_of(case: str) -> Snapshot:
+    return build_snapshot(
+        CASES[case](),
+        resolved={"gemma.internal": ("10.0.9.2", "10.0.9.1")},
+        models=MODELS if case == "one-pool" else {},
+        settings=EnvoySettings(),
+        pick_socket=PICK_SOCKET,
+    )
+
+
+def check(path: Path, text: str) -> None:
+    if os.environ.get("INFERWAY_GOLDEN") == "refresh":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resources_are_as_recorded(case: str) -> None:
+    snapshot = snapshot_of(case)
+    plain = {
+        kind.name.lower(): [
+            json.loads(resource_json(one)) for one in snapshot.of(kind).resources.values()
+        ]
+        for kind in ResourceType
+    }
+    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    check(HERE / f"{case}.json", text)
+
+
+def test_bootstrap_is_as_recorded() -> None:
+    text = bootstrap(RunDirectory(Path("/run/inferway")), EnvoySettings())
+    check(HERE / "bootstrap.json", text)
