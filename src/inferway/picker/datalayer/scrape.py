@@ -162,6 +162,7 @@ class Scraper:
         finally:
             self._slots.release()
         self._schedule.finished(address, self._clock(), self.interval_s)
+        self._wake.set()  # its next turn may come before the one that is waited for
 
     async def _read_metrics(self, target: Target) -> bool:
         """Whether the server answered at all."""

@@ -15,7 +15,7 @@ LIMITS = ScrapeConfig(interval_min_s=0.1, interval_max_s=5.0, cost_max_ratio=0.0
 
 def pace(cost_s: float, picked_at_s: float = 0.0) -> Pace:
     made = Pace(LIMITS)
-    made.measured(cost_s)
+    made.measured(cost_s / 2)  # what is measured is half of the whole
     made.picked(picked_at_s)
     return made
 
@@ -37,7 +37,7 @@ def test_the_interval_keeps_the_cost_cap(cost_s: float, endpoints: int, expected
 
 def test_a_lower_cost_is_believed_at_once_and_a_higher_one_slowly() -> None:
     made = Pace(LIMITS)
-    made.measured(100e-6)
+    made.measured(50e-6)
     assert made.cost_s == 100e-6
     made.measured(50e-3)  # a large decision ran meanwhile
     assert made.cost_s == pytest.approx(100.5e-6)

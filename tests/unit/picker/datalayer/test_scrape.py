@@ -81,13 +81,14 @@ class Rig:
     def __init__(self, session: aiohttp.ClientSession, parse: object, config: ScrapeConfig) -> None:
         self.told = Told()
         self.now_s = 100.0
+        self.advance = lambda: 0.0
         cpu = count()
         self.scraper = Scraper(
             config,
             session,
             self.told,
             parse=parse,  # type: ignore[arg-type]
-            clock=lambda: self.now_s,
+            clock=lambda: self.now_s + self.advance(),
             cpu_clock=lambda: next(cpu) * 1e-4,
             random=lambda: 0.5,
         )
@@ -251,6 +252,20 @@ async def test_running_reads_new_targets_at_once_and_keeps_the_pace(
         made.scraper.set_targets([Target(server.address, "/metrics", engine("vllm"))])
         await until(lambda: len(made.told.readings) == 2)
         assert made.scraper.interval_s == 0.1
+
+    await run_until(made.scraper, steps)
+
+
+async def test_running_comes_back_to_an_endpoint_by_itself(
+    rig: Callable[..., Rig], server: FakeServer
+) -> None:
+    made = rig(interval_min_s=0.001, interval_max_s=0.002)
+    started_s = asyncio.get_running_loop().time()
+    made.advance = lambda: asyncio.get_running_loop().time() - started_s
+
+    async def steps() -> None:
+        made.read(server.address)
+        await until(lambda: len(made.told.readings) >= 4)
 
     await run_until(made.scraper, steps)
 
