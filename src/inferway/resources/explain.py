@@ -112,6 +112,8 @@ def _words(kind: str, value: object, context: dict[str, object]) -> tuple[str, s
         return "required field is missing", ""
     if kind in _TYPE_WORDS:
         return _type_words(_TYPE_WORDS[kind], value)
+    if kind.startswith(("datetime", "timezone")):
+        return f"must be a timestamp such as 2025-01-31T12:00:00Z: {shown(value)}", ""
     if kind == "literal_error":
         return _choice_words(value, str(context["expected"]))
     if kind == OUT_OF_RANGE_TYPE:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from .scalars import Between, DnsName, LabelKey, LabelValue, Namespace
@@ -56,7 +56,7 @@ class ObjectMeta(Model):
     annotations: Mapping[LabelKey, str] = Field(default_factory=dict)
     generation: Annotated[int, Between(0, 2**63 - 1)] = 1
     uid: str | None = None
-    creation_timestamp: Annotated[datetime, BeforeValidator(_only_text)] | None = None
+    creation_timestamp: Annotated[AwareDatetime, BeforeValidator(_only_text)] | None = None
 
 
 class ResourceKey(NamedTuple):

@@ -9,6 +9,7 @@ replaced must not look like one whose files were all deleted.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,7 @@ def _walk(
         status = path.stat()
         if (status.st_dev, status.st_ino) in seen:
             return
-        if not path.is_dir():
+        if not stat.S_ISDIR(status.st_mode):
             if is_root or _is_manifest(path.name):
                 seen.add((status.st_dev, status.st_ino))
                 yield FoundFile(str(path), order, signature_of(status))

@@ -5,7 +5,7 @@ stays on the old inode) and do not exist behind some links and on network file s
 event, or `rescan_s` without one, leads to a refresh that looks at every file and yields a snapshot
 only if something changed. So an event makes it fast and the rescan makes it certain. The watcher is
 set up before the first reading and again when a path has become another directory, so nothing falls
-between.
+between; that order is why watchfiles' backend is used here and not its `awatch`.
 """
 
 import asyncio

@@ -41,7 +41,9 @@ def check(kind: str, spec: str, field: str, message: str) -> None:
         (f"name: a, labels: {{a: {'b' * 64}}}", "metadata.labels.a", "at most 63 characters: 64"),
         ("name: a, labels: {a: 1}", "metadata.labels.a", "must be a string, got a whole number: 1"),
         ("name: a, generation: -1", "metadata.generation", "must be from 0"),
-        ("name: a, creationTimestamp: soon", "metadata.creationTimestamp", "datetime"),
+        ("name: a, creationTimestamp: soon", "metadata.creationTimestamp", "a timestamp such as"),
+        ("name: a, creationTimestamp: 2025-01-31T12:00:00", "metadata.creationTimestamp", "such"),
+        ("name: a, creationTimestamp: 1738324800", "metadata.creationTimestamp", "a timestamp"),
         ("namespace: a", "metadata.name", "required field is missing"),
     ],
 )

@@ -41,6 +41,11 @@ def put(file: Path, text: str) -> None:
     new.replace(file)
 
 
+def remove_all(directory: Path) -> None:
+    for file in list(directory.iterdir()):
+        file.unlink()
+
+
 class Watched:
     def __init__(self, snapshots: AsyncIterator[Snapshot], stop: asyncio.Event) -> None:
         self.stop = stop
@@ -231,6 +236,5 @@ async def test_many_files_at_once(tmp_path: Path) -> None:
         for number in range(50):
             put(tmp_path / f"{number:02}.yaml", server(f"s{number}"))
         await watched.until({f"s{number}": "10.0.0.1" for number in range(50)})
-        for file in list(tmp_path.iterdir()):
-            file.unlink()
+        remove_all(tmp_path)
         await watched.until({})
