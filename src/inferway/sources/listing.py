@@ -87,7 +87,7 @@ def _walk(
         if (status.st_dev, status.st_ino) in seen:
             return
         if not stat.S_ISDIR(status.st_mode):
-            if is_root or _is_manifest(path.name):
+            if is_root or (_is_manifest(path.name) and stat.S_ISREG(status.st_mode)):
                 seen.add((status.st_dev, status.st_ino))
                 yield FoundFile(str(path), order, signature_of(status))
             return

@@ -70,6 +70,11 @@ def test_links_of_a_mounted_config_map(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["a.yaml"]
 
 
+def test_a_pipe_would_block_and_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    assert listed(tmp_path) == []
+
+
 def test_a_dangling_link_is_a_deleted_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").symlink_to("gone.yaml")
     assert listed(tmp_path) == []
