@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from inferway.picker.scheduling.contracts import Endpoints, Request
-from inferway.picker.scheduling.marginal_cost import EngineConstants, MarginalCost
+from inferway.picker.scheduling.engine_constants import EngineConstants
+from inferway.picker.scheduling.marginal_cost import MarginalCost
 from inferway.picker.scheduling.registry import POLICIES, policy
 
 DETERMINISTIC = ["marginal-cost", "weighted-sum", "least-request"]
