@@ -33,6 +33,7 @@ from .tokens import TOKEN_BYTES
 
 VLLM_VERSION = "0.11.0"
 BODY_BYTES_MAX = 64 * 2**20
+ADAPTERS_MAX = 1000
 _TEXT_KINDS: dict[str, ReplyKind] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completion",
@@ -75,6 +76,7 @@ class SimServer:
         self._headers = {"x-inference-pod": name}
         self._metrics = MetricsPage(engine, models.base)
         self._routes = self._build_routes()
+        self._paths = {path for _, path in self._routes}
         self._http = web.Server(
             self._handle,
             handler_cancellation=True,
@@ -187,7 +189,7 @@ class SimServer:
         method = request.method
         try:
             body = await _read_body(request)
-            self.requests.by_path[path] += 1
+            self.requests.by_path[path if path in self._paths else "other"] += 1
             handler = self._routes.get((method, path))
             if path.startswith("/v1/"):
                 self.requests.recent.append(SeenRequest(method, path, request.headers, len(body)))
@@ -205,7 +207,7 @@ class SimServer:
             return raw_reply.RawReply(keep_alive=False)
 
     def _no_route(self, path: str) -> ApiError:
-        if any(known == path for _, known in self._routes):
+        if path in self._paths:
             return ApiError(405, "Method Not Allowed", "MethodNotAllowed")
         return ApiError(404, "Not Found", "NotFoundError")
 
@@ -283,6 +285,8 @@ class SimServer:
         if name in self.models.adapters:
             message = f"The lora adapter '{name}' has already been loaded."
             raise ApiError(400, message, "InvalidUserInput")
+        if len(self.models.adapters) >= ADAPTERS_MAX:
+            raise ApiError(400, f"More than {ADAPTERS_MAX} adapters", "InvalidUserInput")
         self.models.adapters[name] = path
         return self._send_text(request, f"Success: LoRA adapter '{name}' added successfully.")
 

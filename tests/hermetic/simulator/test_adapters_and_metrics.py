@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inferway.simulator.app import SimOptions, running_servers, serve
 from inferway.simulator.faults import FaultRule
-from inferway.simulator.server import SimServer
+from inferway.simulator.server import ADAPTERS_MAX, SimServer
 
 pytestmark = pytest.mark.hermetic
 MODEL = "base-model"
@@ -86,6 +86,17 @@ async def test_scrapes_are_not_counted_as_requests(
     assert not server.requests.recent
     async with http.get("/sim/requests") as reply:
         assert (await reply.json())["by_path"]["/metrics"] == 1
+
+
+async def test_memory_is_bounded_whatever_clients_ask(
+    http: aiohttp.ClientSession, server: SimServer
+) -> None:
+    for number in range(3):
+        await http.get(f"/nowhere/{number}")
+    assert server.requests.by_path == {"other": 3}
+    server.models.adapters.update({f"a{number}": "/a" for number in range(ADAPTERS_MAX)})
+    adapter = {"lora_name": "one-more", "lora_path": "/a"}
+    assert (await post(http, "/v1/load_lora_adapter", adapter))[0] == 400
 
 
 async def test_serve_announces_and_stops() -> None:

@@ -114,7 +114,11 @@ async def test_after_a_rest_work_starts_now() -> None:
 async def test_a_cancelled_request_gets_nothing_more() -> None:
     clock = Clock()
     async with driven(clock) as driver:
-        gone, stays = Receiver(lambda: driver.cancel("gone") and None), Receiver()
+
+        def leave() -> None:
+            driver.cancel("gone")
+
+        gone, stays = Receiver(leave), Receiver()
         driver.submit(EngineRequest("gone", 160, 50), gone)
         driver.submit(EngineRequest("stays", 160, 50), stays)
         await stays.ended

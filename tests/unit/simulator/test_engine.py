@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def request(
     return EngineRequest(name, prompt, output, hashes, adapter)
 
 
-def small(blocks: int = 20, **changes: object) -> EngineParameters:
+def small(blocks: int = 20, **changes: Any) -> EngineParameters:
     """An engine without ingest time, so that each step can be followed."""
     return replace(
         H100, **{"num_blocks": blocks, "max_model_len": 16 * blocks, "ingest_s": 0.0, **changes}

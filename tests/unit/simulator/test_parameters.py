@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -89,8 +90,9 @@ def test_unknown_engine_names_the_known_ones() -> None:
     [("num_blocks", 0), ("max_num_seqs", -1), ("max_num_batched_tokens", 0), ("max_loras", 0)],
 )
 def test_limits_below_one_are_refused(field: str, value: int) -> None:
+    changes: dict[str, Any] = {field: value}
     with pytest.raises(ValueError, match=f"{field} must be above 0"):
-        replace(parameters_named("llama-3-8b-l4"), **{field: value})
+        replace(parameters_named("llama-3-8b-l4"), **changes)
 
 
 def test_a_context_longer_than_the_cache_is_refused() -> None:
