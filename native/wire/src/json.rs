@@ -8,10 +8,12 @@
 //! deeper than [`DEPTH_MAX`]. It does not interpret numbers beyond [`integer`].
 
 mod number;
+mod sink;
 mod text;
 
 pub use number::integer;
 use number::Number;
+pub use sink::{Sink, Text, Want};
 pub use text::unescape;
 use text::{escape, is_escape, skip_plain, BAD_ESCAPE};
 
@@ -26,36 +28,6 @@ const TEXT_BYTES_MAX: usize = 6 << 10;
 pub struct Malformed {
     pub offset: usize,
     pub reason: &'static str,
-}
-
-/// What a sink wants of a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Want {
-    /// Only its end.
-    Skip,
-    /// The text of a string, number or literal.
-    Text,
-    /// Of a container: the keys and values directly in it.
-    Inside,
-}
-
-/// Text of a value that has ended, as it stands in the source; of a string: between the quotes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Text<'a> {
-    NotWanted,
-    Raw(&'a [u8]),
-    TooLong,
-}
-
-/// Hears of the root value, and of what is inside the containers it asked for. `depth` counts the
-/// containers around a key or value.
-pub trait Sink {
-    /// `key` is decoded.
-    fn key(&mut self, depth: usize, key: &[u8]);
-    /// A value begins at `offset` with the byte `first`, which tells its type.
-    fn begin(&mut self, depth: usize, first: u8, offset: usize) -> Want;
-    /// That value ended before `offset`. An error ends the scan.
-    fn end(&mut self, depth: usize, offset: usize, text: Text<'_>) -> Result<(), &'static str>;
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -164,7 +136,7 @@ impl Scanner {
         }
         if let State::Number(number) = self.state {
             if number.may_end() {
-                self.end_captured(&[], 0, sink)
+                self.end(&[], 0, sink)
                     .map_err(|reason| self.fail((0, reason)))?;
             }
         }
@@ -324,19 +296,6 @@ impl Scanner {
         if self.depth != self.watched {
             return Ok(());
         }
-        if self.capturing {
-            return self.end_captured(last, at, sink);
-        }
-        sink.end(self.depth, self.base + at, Text::NotWanted)
-    }
-
-    fn end_captured<S: Sink>(
-        &mut self,
-        last: &[u8],
-        at: usize,
-        sink: &mut S,
-    ) -> Result<(), &'static str> {
-        self.state = State::After;
         let (depth, offset) = (self.depth, self.base + at);
         sink.end(depth, offset, self.whole_text(last))
     }
