@@ -86,7 +86,7 @@ async def model_server() -> AsyncIterator[Callable[[str], object]]:
     """Factory of running model servers."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(name: str) -> ModelServer:
+        async def start(name: str, host: str = "127.0.0.1") -> ModelServer:
             server = ModelServer(name)
             app = web.Application(client_max_size=64 * 1024 * 1024)
             app.router.add_route("*", "/{path:.*}", server.answer)
@@ -94,7 +94,7 @@ async def model_server() -> AsyncIterator[Callable[[str], object]]:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             stack.callback(server.release.set)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, host, 0)
             await site.start()
             server.port = runner.addresses[0][1]
             return server

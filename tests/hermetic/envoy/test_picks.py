@@ -1,0 +1,102 @@
+"""The picker's answer is obeyed: this endpoint, then the next of the list, else anyone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferway import _native
+from inferway.routing.model import Endpoint, Pool, Route, RouteMatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.hermetic
+
+
+@contextlib.asynccontextmanager
+async def picker(path: Path, answer: list[str]) -> AsyncIterator[list[_native.Pick]]:
+    """Answers every pick with the endpoints that stand in `answer`; yields the picks."""
+    picks: list[_native.Pick] = []
+    greeted = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        frames = _native.FrameReader()
+        with contextlib.closing(writer):
+            while data := await reader.read(65536):
+                for frame in frames.feed(data):
+                    if isinstance(frame, _native.Hello):
+                        # A heartbeat promised so rarely that none is needed in a test.
+                        writer.write(_native.encode_welcome(1, 60_000))
+                        greeted.set()
+                    elif isinstance(frame, _native.Pick):
+                        picks.append(frame)
+                        endpoints = ",".join(answer)
+                        writer.write(_native.encode_endpoints(frame.stream, 0, 0, endpoints, ""))
+
+    server = await asyncio.start_unix_server(serve, path)
+    try:
+        async with asyncio.timeout(10):
+            await greeted.wait()
+        yield picks
+    finally:
+        server.close()
+
+
+async def ask(gateway) -> str:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    async with gateway.client.post(gateway.url + "/v1/chat/completions", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        return (await answer.json())["server"]
+
+
+async def test_the_picked_endpoint_serves(gateway, build, model_server) -> None:
+    servers = {name: await model_server(name) for name in "abc"}
+    address = {name: f"127.0.0.1:{server.port}" for name, server in servers.items()}
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        dead = closed.getsockname()[1]
+        ports = [server.port for server in servers.values()]
+        await gateway.serve(
+            build.model(
+                Route("r", RouteMatch(), (build.to_pool("d/p"),)),
+                backends=(build.pool("d/p", *ports, dead),),
+            )
+        )
+        answer: list[str] = []
+        async with picker(gateway.run.pick_socket, answer) as picks:
+            for name in "abcba":
+                answer[:] = [address[name]]
+                assert await ask(gateway) == name
+            assert {(pick.pool, pick.model) for pick in picks} == {("d/p", "m")}
+
+            # The next of the list when the first refuses the connection, or the request.
+            answer[:] = [f"127.0.0.1:{dead}", address["b"], address["c"]]
+            assert await ask(gateway) == "b"
+            servers["b"].refuses = True
+            assert await ask(gateway) == "c"
+
+            # An address that Envoy does not know (yet): anyone who is there.
+            answer[:] = ["10.9.8.7:1"]
+            assert await ask(gateway) in "abc"
+
+
+async def test_an_ipv6_endpoint_is_picked_by_its_address(gateway, build, model_server) -> None:
+    wanted, other = await model_server("wanted", "::1"), await model_server("other")
+    endpoints = (
+        Endpoint("127.0.0.1", other.port, "d/other", "vllm", "/metrics"),
+        Endpoint("0:0:0:0:0:0:0:1", wanted.port, "d/wanted", "vllm", "/metrics"),
+    )
+    await gateway.serve(
+        build.model(
+            Route("r", RouteMatch(), (build.to_pool("d/p"),)),
+            backends=(Pool("d/p", endpoints, False, True, "random", ()),),
+        )
+    )
+    async with picker(gateway.run.pick_socket, [f"[::1]:{wanted.port}"]):
+        assert [await ask(gateway) for _request in range(4)] == ["wanted"] * 4
