@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,21 +39,20 @@ class Filter:
         self.epoch = 0
 
     @classmethod
-    async def connect(cls, path: Path, filter_id: int = 1) -> Filter:
+    async def connect(cls, path: Path) -> Filter:
         """Retries until the picker listens, as a filter does."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
-                    reader, writer = await asyncio.open_unix_connection(path)
-                    break
+                    return cls(*await asyncio.open_unix_connection(path))
                 except OSError:
                     await asyncio.sleep(0.01)
-        connected = cls(reader, writer)
-        connected.send(filter_side.hello(filter_id))
-        (welcome,) = await connected.wait(1, Welcome)
+
+    async def greet(self, filter_id: int) -> None:
+        self.send(filter_side.hello(filter_id))
+        (welcome,) = await self.wait(1, Welcome)
         assert isinstance(welcome, Welcome)
-        connected.epoch = welcome.epoch
-        return connected
+        self.epoch = welcome.epoch
 
     def send(self, *frames: bytes) -> None:
         self._writer.write(b"".join(frames))
@@ -76,8 +75,10 @@ class Filter:
         assert all(isinstance(answer, Endpoints) for answer in answers), answers
         return [answer for answer in answers if isinstance(answer, Endpoints)]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._writer.transport.abort()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     def _of(self, kinds: tuple[type, ...]) -> list[Answer]:
         return [answer for answer in self.got if isinstance(answer, kinds)]
@@ -97,6 +98,30 @@ def config(version: int, addresses: list[str], **more: object) -> PickerConfig:
     return PickerConfig.model_validate(
         {"version": version, "pools": (PoolConfig(name=POOL, endpoints=endpoints),), **more}
     )
+
+
+class Filters:
+    """Connects filters and closes them all when the test ends, however it ends."""
+
+    def __init__(self) -> None:
+        self._connected: list[Filter] = []
+
+    async def connect(self, path: Path, filter_id: int = 1) -> Filter:
+        connected = await Filter.connect(path)
+        self._connected.append(connected)
+        await connected.greet(filter_id)
+        return connected
+
+    async def close(self) -> None:
+        for connected in self._connected:
+            await connected.close()
+
+
+@pytest.fixture
+async def filters() -> AsyncIterator[Filters]:
+    made = Filters()
+    yield made
+    await made.close()
 
 
 @asynccontextmanager
@@ -162,18 +187,17 @@ def in_flight(status: PickerStatus | None) -> dict[str, int]:
     return {e.address: e.in_flight for pool in pools for e in pool.endpoints if e.in_flight}
 
 
-async def test_a_burst_spreads_over_equal_endpoints(tmp_path: Path) -> None:
+async def test_a_burst_spreads_over_equal_endpoints(tmp_path: Path, filters: Filters) -> None:
     addresses = closed_ports(4)
     async with in_process(tmp_path / "pick.sock", config(1, addresses)):
-        envoy = await Filter.connect(tmp_path / "pick.sock")
+        envoy = await filters.connect(tmp_path / "pick.sock")
         answers = await envoy.place(*(filter_side.pick(s, seed=s) for s in range(400)))
         assert Counter(a.endpoints[0] for a in answers) == dict.fromkeys(addresses, 100)
-        envoy.close()
 
 
-async def test_a_conversation_that_goes_on_stays(tmp_path: Path) -> None:
+async def test_a_conversation_that_goes_on_stays(tmp_path: Path, filters: Filters) -> None:
     async with in_process(tmp_path / "pick.sock", config(1, closed_ports(4))):
-        envoy = await Filter.connect(tmp_path / "pick.sock")
+        envoy = await filters.connect(tmp_path / "pick.sock")
         stream = 0
         for chat in range(8):
             places = set()
@@ -185,23 +209,21 @@ async def test_a_conversation_that_goes_on_stays(tmp_path: Path) -> None:
                 envoy.send(filter_side.first(stream), filter_side.done(stream))
                 places.add(answer.endpoints[0])
             assert len(places) == 1
-        envoy.close()
 
 
-async def test_refusals_reach_the_filter(tmp_path: Path) -> None:
+async def test_refusals_reach_the_filter(tmp_path: Path, filters: Filters) -> None:
     async with in_process(tmp_path / "pick.sock", config(1, [])):
-        envoy = await Filter.connect(tmp_path / "pick.sock")
+        envoy = await filters.connect(tmp_path / "pick.sock")
         envoy.send(filter_side.pick(1, pool="default/nobody"), filter_side.pick(2))
         answers = await envoy.wait(2, filter_side.Reject)
         codes = [a.code for a in answers if isinstance(a, filter_side.Reject)]
         assert codes == ["pool_not_found", "no_endpoint"]
-        envoy.close()
 
 
-async def test_heartbeats_go_on_under_load(tmp_path: Path) -> None:
+async def test_heartbeats_go_on_under_load(tmp_path: Path, filters: Filters) -> None:
     initial = config(1, closed_ports(4), heartbeat_ms=20)
     async with in_process(tmp_path / "pick.sock", initial):
-        envoy = await Filter.connect(tmp_path / "pick.sock")
+        envoy = await filters.connect(tmp_path / "pick.sock")
         beats = 0
         stream = 0
         while beats < 5:
@@ -212,17 +234,15 @@ async def test_heartbeats_go_on_under_load(tmp_path: Path) -> None:
             beats += len(envoy._of((Heartbeat,)))
             envoy.got.clear()
             assert stream < 100_000, "the picker answers but its heart does not beat"
-        envoy.close()
 
 
-async def test_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_stop_leaves_nothing_behind(tmp_path: Path, filters: Filters) -> None:
     path = tmp_path / "pick.sock"
     async with in_process(path, config(1, closed_ports(1))):
-        envoy = await Filter.connect(path)
+        envoy = await filters.connect(path)
     with pytest.raises(ConnectionResetError):
         await envoy.wait(1, Endpoints)
     assert not path.exists()
-    envoy.close()
 
 
 async def test_a_bad_start_is_an_error(tmp_path: Path) -> None:
@@ -231,7 +251,7 @@ async def test_a_bad_start_is_an_error(tmp_path: Path) -> None:
         await run_picker(tmp_path / "pick.sock", None, bad, stop=asyncio.Event())
 
 
-async def test_the_life_of_a_process(tmp_path: Path) -> None:
+async def test_the_life_of_a_process(tmp_path: Path, filters: Filters) -> None:
     """Waits for control, picks, reports, takes changes, refuses nonsense, ends on SIGTERM."""
     pick, control = tmp_path / "pick.sock", tmp_path / "control.sock"
     addresses = closed_ports(2)
@@ -240,7 +260,7 @@ async def test_the_life_of_a_process(tmp_path: Path) -> None:
         await until(lambda: link.connected)
         assert not pick.exists(), "no filter may ask before there is a configuration"
         link.publish(config(1, addresses[:1]))
-        envoy = await Filter.connect(pick)
+        envoy = await filters.connect(pick)
         assert (await envoy.place(filter_side.pick(1)))[0].endpoints == (addresses[0],)
         await until(lambda: in_flight(link.status) == {addresses[0]: 1})
 
@@ -262,10 +282,9 @@ async def test_the_life_of_a_process(tmp_path: Path) -> None:
         await until(lambda: in_flight(link.status) == {})
         assert await picker.end(signal.SIGTERM) == 0
         assert not pick.exists()
-        envoy.close()
 
 
-async def test_control_away_and_hung(tmp_path: Path) -> None:
+async def test_control_away_and_hung(tmp_path: Path, filters: Filters) -> None:
     pick, control = tmp_path / "pick.sock", tmp_path / "control.sock"
     addresses = closed_ports(1)
     picker = Process(pick, control)
@@ -274,7 +293,7 @@ async def test_control_away_and_hung(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(first.serve(control))
         await picker.start()
-        envoy = await Filter.connect(pick)
+        envoy = await filters.connect(pick)
         serving.cancel()
     assert await envoy.place(filter_side.pick(1)), "control is away"
 
@@ -298,44 +317,42 @@ async def test_control_away_and_hung(tmp_path: Path) -> None:
         await until(lambda: in_flight(second.status) == {addresses[0]: 2})
         assert await picker.end(signal.SIGTERM) == 0
         serving.cancel()
-    envoy.close()
 
 
-async def test_a_filter_that_goes_releases_everything(tmp_path: Path) -> None:
+async def test_a_filter_that_goes_releases_everything(tmp_path: Path, filters: Filters) -> None:
     pick, control = tmp_path / "pick.sock", tmp_path / "control.sock"
     link = PickerLink()
     link.publish(config(1, closed_ports(3)))
     async with controlled(pick, link, control):
-        gone, stays = await Filter.connect(pick, 1), await Filter.connect(pick, 2)
+        gone, stays = await filters.connect(pick, 1), await filters.connect(pick, 2)
         await gone.place(*(filter_side.pick(s, seed=s) for s in range(300)))
         gone.send(*(filter_side.first(s) for s in range(0, 300, 2)))
         gone.send(*(filter_side.done(s) for s in range(0, 300, 3)))
         (kept,) = await stays.place(filter_side.pick(1))
         await until(lambda: sum(in_flight(link.status).values()) == 201)
-        gone.close()
+        await gone.close()
         await until(lambda: in_flight(link.status) == {kept.endpoints[0]: 1})
-        stays.close()
+        await stays.close()
         await until(lambda: in_flight(link.status) == {})
 
 
-async def test_a_restarted_picker_learns_what_runs(tmp_path: Path) -> None:
+async def test_a_restarted_picker_learns_what_runs(tmp_path: Path, filters: Filters) -> None:
     """Killed under work; the filter replays placed and pending streams; nothing leaks."""
     pick, control = tmp_path / "pick.sock", tmp_path / "control.sock"
     addresses = closed_ports(2)
     link = PickerLink()
     link.publish(config(1, addresses))
     async with controlled(pick, link, control) as picker:
-        envoy = await Filter.connect(pick)
+        envoy = await filters.connect(pick)
         answers = await envoy.place(*(filter_side.pick(s, seed=s) for s in range(10)))
         assert await picker.end(signal.SIGKILL) == -signal.SIGKILL
         link.status = None
         await picker.start()
         with pytest.raises(ConnectionResetError):
             await envoy.wait(1, Endpoints)
-        envoy.close()
         epoch_before = envoy.epoch
 
-        envoy = await Filter.connect(pick)
+        envoy = await filters.connect(pick)
         assert envoy.epoch != epoch_before
         envoy.send(
             *(
@@ -355,4 +372,3 @@ async def test_a_restarted_picker_learns_what_runs(tmp_path: Path) -> None:
         await until(lambda: in_flight(link.status) == expected)
         envoy.send(*(filter_side.done(s) for s in range(11)), filter_side.done(0))
         await until(lambda: link.status is not None and in_flight(link.status) == {})
-        envoy.close()
