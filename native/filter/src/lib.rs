@@ -15,6 +15,7 @@ pub mod envoy;
 pub mod handoff;
 pub mod kind;
 pub mod link;
+mod link_thread;
 pub mod metrics;
 pub mod pick;
 pub mod registry;
@@ -23,6 +24,7 @@ pub mod response;
 pub mod route;
 pub mod socket;
 pub mod streams;
+pub mod writer;
 
 #[cfg(not(test))]
 mod abi;

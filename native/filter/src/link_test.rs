@@ -1,5 +1,7 @@
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::time::{Duration, Instant};
+
+use inferway_wire::protocol::{Frame, VERSION_MAJOR};
 
 use super::*;
 use crate::fake_stream::SendWake;
@@ -7,6 +9,7 @@ use crate::scripted_picker::{endpoints, welcome, Connection, ScriptedPicker, Soc
 
 const WAIT: Duration = Duration::from_secs(10);
 const ALIVE_MS: u64 = 10_000;
+const MS: u64 = 1_000_000;
 const HOLD_NS: u64 = 50 * MS;
 
 fn quiet(_: Level, _: &str) {}
@@ -14,7 +17,7 @@ fn quiet(_: Level, _: &str) {}
 struct Bench {
     link: Link<SendWake>,
     woken: Receiver<u64>,
-    wakes: std::sync::mpsc::Sender<u64>,
+    wakes: Sender<u64>,
     // Removed after the link is gone.
     path: SocketPath,
 }
@@ -59,8 +62,11 @@ impl Bench {
             ..Pick::default()
         };
         let wake = move || SendWake(wakes, stream);
-        self.link
-            .begin(pick, fail_open, HOLD_NS, monotonic_ns(), wake)
+        let begun = self
+            .link
+            .begin(pick, fail_open, HOLD_NS, monotonic_ns(), wake);
+        self.link.flush();
+        begun
     }
 
     fn woken(&self) -> u64 {
@@ -100,6 +106,24 @@ fn asks_wakes_and_reports() {
     bench.link.end(Some(first), &done(1));
     assert_eq!(connection.next(), Frame::First(first));
     assert_eq!(connection.next(), Frame::Done(done(1)));
+}
+
+#[test]
+fn reports_wait_for_company_but_not_for_long() {
+    let (bench, _picker, mut connection) = Bench::with_picker(ALIVE_MS);
+    for stream in 1..=3 {
+        bench.begin(stream, true);
+        connection.next();
+    }
+    // The link was just written to: these go out together with the next pick, or by themselves.
+    bench.link.end(None, &done(1));
+    bench.link.end(None, &done(2));
+    assert_eq!(connection.next(), Frame::Done(done(1)));
+    assert_eq!(connection.next(), Frame::Done(done(2)));
+    bench.link.end(None, &done(3));
+    bench.begin(4, true);
+    assert_eq!(connection.next(), Frame::Done(done(3)));
+    assert_eq!(pick_of(connection.next()), (4, false));
 }
 
 #[test]
@@ -202,7 +226,9 @@ fn what_the_socket_does_not_take_is_queued_and_the_queue_is_bounded() {
             ..Pick::default()
         };
         let wake = || SendWake(bench.wakes.clone(), stream);
-        bench.link.begin(pick, true, HOLD_NS, monotonic_ns(), wake)
+        let begun = bench.link.begin(pick, true, HOLD_NS, monotonic_ns(), wake);
+        bench.link.flush();
+        begun
     };
     // 4 MB: more than a socket takes, less than the queue; all of it arrives, in order.
     for stream in 1..=500 {

@@ -22,6 +22,7 @@ use crate::reply;
 use crate::response::{Report, Watch};
 use crate::route::{parse_length, MODEL_HEADER};
 use crate::streams::{Answer, Begun};
+use crate::writer::{self, Duty};
 
 pub const DESTINATION_HEADER: &str = "x-gateway-destination-endpoint";
 const MS: u64 = 1_000_000;
@@ -191,14 +192,27 @@ impl PickFilter {
         let (pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
         let watch = Watch::new(number, pick.received_ns);
         let hold_ns = shared.config.hold_ms * MS;
+        let duty = writer::take(&*shared.link, number);
+        let wake = || {
+            let wake = stream.waker();
+            if duty == Duty::Mine {
+                wake.wake();
+            }
+            wake
+        };
         let begun = shared
             .link
-            .begin(pick, pool.fail_open, hold_ns, now_ns, || stream.waker());
-        let phase = if begun == Begun::FailedOpen {
-            Phase::Running
-        } else {
-            Phase::Waiting
+            .begin(pick, pool.fail_open, hold_ns, now_ns, wake);
+        let phase = match begun {
+            Begun::Asked | Begun::Held { .. } => Phase::Waiting,
+            Begun::FailedOpen => {
+                writer::release(&*shared.link, number);
+                Phase::Running
+            }
         };
+        if duty == Duty::Elsewhere {
+            shared.link.flush();
+        }
         *self.picked.borrow_mut() = Some(Box::new(Picked {
             phase,
             stream: number,
@@ -218,8 +232,9 @@ impl PickFilter {
         HeadersStatus::Continue
     }
 
-    /// The link has an answer.
+    /// The link has an answer, or the turn in which this stream asked is over.
     pub fn scheduled<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>) {
+        self.write_out(shared);
         let (number, kind) = match &*self.picked.borrow() {
             // A reply that Envoy made meanwhile (a timeout) ends the wait as well.
             Some(picked) if picked.phase == Phase::Waiting && !picked.watch.is_local() => {
@@ -257,6 +272,14 @@ impl PickFilter {
                     Counter::FailClose,
                 );
             }
+        }
+    }
+
+    /// Writes out the link's queue when this stream has that duty.
+    fn write_out<W: Wake>(&self, shared: &PickShared<W>) {
+        let stream = self.picked.borrow().as_ref().map(|picked| picked.stream);
+        if stream.is_some_and(|stream| writer::release(&*shared.link, stream)) {
+            shared.link.flush();
         }
     }
 
@@ -311,6 +334,7 @@ impl PickFilter {
         self.watch(shared, |watch| {
             watch.cut(details().as_deref(), monotonic_ns())
         });
+        self.write_out(shared);
     }
 
     /// Lets the watch see an event of a stream that is not over, and passes on what it reports.

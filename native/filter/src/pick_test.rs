@@ -55,6 +55,9 @@ impl Bench {
             .filter
             .request_headers(&self.stream, &self.shared, Some(&pool));
         assert_eq!(status, HeadersStatus::StopAllAndWatermark);
+        // The end of the event loop's turn.
+        self.woken.recv_timeout(WAIT).expect("woken");
+        self.filter.scheduled(&self.stream, &self.shared);
         match self.connection.next() {
             Frame::Pick(pick) => pick,
             other => panic!("{other:?}"),

@@ -93,7 +93,7 @@ impl Signal {
 }
 
 /// Sleeps until the signal is raised, the socket is readable (or writable, if asked), or time is up.
-pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ms: u64) {
+pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ns: u64) {
     let events = libc::POLLIN | if writable { libc::POLLOUT } else { 0 };
     let mut polled = [
         libc::pollfd {
@@ -108,16 +108,16 @@ pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ms: 
             revents: 0,
         },
     ];
-    let timeout_ms = libc::c_int::try_from(timeout_ms).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the pointer and length are those of a live array. An interrupted call returns early,
-    // which the caller cannot tell from a wake-up.
-    unsafe {
-        libc::poll(
-            polled.as_mut_ptr(),
-            polled.len() as libc::nfds_t,
-            timeout_ms,
-        )
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout_ns / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+        tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
     };
+    // SAFETY: the pointers and the length are those of live values; no signal mask is given. An
+    // interrupted call returns early, which the caller cannot tell from a wake-up.
+    unsafe {
+        let count = polled.len() as libc::nfds_t;
+        libc::ppoll(polled.as_mut_ptr(), count, &timeout, std::ptr::null());
+    }
     if polled[0].revents != 0 {
         signal.clear();
     }
