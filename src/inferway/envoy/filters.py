@@ -40,6 +40,7 @@ def pick_settings(pool: Pool) -> Json:
         PICK_FILTER: typed(
             f"{_PACKAGE}.DynamicModuleFilterPerRoute",
             dynamic_module_config=_MODULE_CONFIG,
+            # Envoy 1.40 also calls it filter_name; the API package has only this name so far.
             per_route_config_name="pick",
             filter_config=_text({"pool": pool.name, "fail_open": pool.fail_open}),
         )

@@ -22,8 +22,13 @@ _LEVELS = {
     "error": LogLevel.ERROR,
     "critical": LogLevel.ERROR,
 }
-# The module is built for the pinned Envoy; this only says that Envoy's SDK was not used for it.
-_NOISE = ("Dynamic module ABI version",)
+_NOISE = (
+    # The module is built for the pinned Envoy; this only says that its SDK was not used for it.
+    "Dynamic module ABI version",
+    # We are the ones who send the signal, and the ones at the other end of the stream.
+    "caught ENVOY_SIGTERM",
+    "StreamAggregatedResources gRPC config stream",
+)
 
 
 @dataclass(frozen=True, slots=True)

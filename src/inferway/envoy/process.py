@@ -74,6 +74,8 @@ class EnvoyProgram:
             *("--log-format", FORMAT),
             # No hand-over between processes, hence no shared memory and no id to be unique.
             "--disable-hot-restart",
+            # One field has a newer name that the generated API does not know yet (filters.py).
+            "--skip-deprecated-logs",
             *("--drain-time-s", str(self.settings.listener_drain_s)),
             *("--drain-strategy", "immediate"),
             *(("--mode", "validate") if validate else ()),

@@ -159,13 +159,16 @@ class Gateway:
         self.applied_s: list[float] = []
         self.lines: list[str] = []
         self._changed = asyncio.Event()
-        self.ads = AdsServer(
-            clock=time.monotonic, on_state=self._on_state, on_applied=self.applied_s.append
-        )
+        self.ads = self.new_ads()
         self.program = EnvoyProgram(find_envoy(), find_filter(), run, settings)
         self.envoy = self.new_process()
         self.client: aiohttp.ClientSession
         self.url = ""
+
+    def new_ads(self) -> AdsServer:
+        return AdsServer(
+            clock=time.monotonic, on_state=self._on_state, on_applied=self.applied_s.append
+        )
 
     def new_process(self) -> EnvoyProcess:
         return EnvoyProcess(self.program, on_line=lambda line: self.lines.append(line.message))

@@ -176,3 +176,26 @@ async def test_rejection_keeps_the_last_good_state(gateway, build, model_server)
     assert gateway.ads.state.phase is ProgrammingPhase.REJECTED
 
     assert (await gateway.offer(good)).phase is ProgrammingPhase.PROGRAMMED
+
+
+async def test_control_restarts_under_load(gateway, build, model_server) -> None:
+    """Envoy goes on without control, and takes the newest state from the next one."""
+    red, blue = await model_server("red"), await model_server("blue")
+
+    def served_by(name: str):
+        return build.model(
+            Route("r", RouteMatch(), (build.to_pool(name),)),
+            backends=(build.pool("d/red", red.port), build.pool("d/blue", blue.port)),
+        )
+
+    await gateway.serve(served_by("d/red"))
+    async with load(gateway) as answers:
+        await gateway.ads.stop()
+        await more(answers, "red")
+        gateway.ads = gateway.new_ads()
+        await gateway.ads.start(gateway.run.discovery_socket)
+        state = await gateway.offer(gateway.snapshot(served_by("d/blue")))
+        assert state.phase is ProgrammingPhase.PROGRAMMED
+        await more(answers, "blue")
+    assert set(answers) == {"red", "blue"}
+    assert not gateway.lines, gateway.lines[0]

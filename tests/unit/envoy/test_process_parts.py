@@ -43,6 +43,7 @@ from inferway.observability.logging import LogLevel
             '{"level":"info","logger":"x","message":"Dynamic module ABI version 1 matched"}',
             None,
         ),
+        ('{"level":"warning","logger":"main","message":"caught ENVOY_SIGTERM"}', None),
     ],
 )
 def test_log_lines(text: str, line: EnvoyLine | None) -> None:
