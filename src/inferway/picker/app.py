@@ -47,9 +47,9 @@ GC_THRESHOLDS: Final = (20_000, 20, 1_000_000)
 GC_LOOK_INTERVAL_S: Final = 30.0
 GC_IDLE_S: Final = 1.0
 GC_INTERVAL_MAX_S: Final = 600.0
-# A page of metrics is rendered again after a hundred times what rendering it took, at least 1 s.
+# Rendering the page of metrics may use half a per cent of a core: it waits so long times its cost.
 PAGE_INTERVAL_MIN_S: Final = 1.0
-PAGE_COST_FACTOR: Final = 100.0
+PAGE_COST_FACTOR: Final = 200.0
 
 
 async def run_picker(
@@ -169,7 +169,8 @@ class Picker:
 
     def fingerprint(self) -> object:
         """Changes when control should hear of it before the next second."""
-        return self.desk.runtime.config.version, self.desk.layer.catalog.revision
+        desk = self.desk
+        return desk.runtime.config.version, desk.layer.catalog.revision, self.server.filters
 
     async def status(self, error: str) -> PickerStatus:
         now_s = time.monotonic()
@@ -177,6 +178,7 @@ class Picker:
             version=self.desk.runtime.config.version,
             pools=tuple(self.desk.layer.status(name, now_s) for name in self.desk.layer.pools),
             error=error,
+            filters=self.server.filters,
         )
         if now_s >= self._page_due_s:
             started_s = time.thread_time()

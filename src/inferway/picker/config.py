@@ -86,6 +86,7 @@ class PoolStatus(_Message):
 class PickerStatus(_Message):
     version: int = Field(description="of the configuration that is in force")
     pools: tuple[PoolStatus, ...] = ()
+    filters: int = Field(default=0, description="Envoy processes whose filter is connected")
     error: str = Field(
         default="", description="why the newest configuration was refused, if it was"
     )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Samples = Iterable[tuple[Sequence[str], float | None]]
 
-SLICE_S: Final = 0.002  # the longest that rendering keeps decisions waiting, but for one family
+SLICE_S: Final = 0.0005  # the longest that rendering keeps decisions waiting, but for one family
 _OURS: Final = METRIC_PREFIX
 _THEIRS: Final = REFERENCE_METRIC_PREFIX
 _MODEL: Final = ("pool", "model")

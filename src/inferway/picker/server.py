@@ -110,6 +110,11 @@ class PickServer:
         return len(self._connections)
 
     @property
+    def filters(self) -> int:
+        """Connections that have introduced themselves."""
+        return sum(c.filter_id is not None for c in self._connections.values())
+
+    @property
     def open_streams(self) -> int:
         return sum(c.open_streams for c in self._connections.values())
 

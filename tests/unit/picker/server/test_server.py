@@ -256,6 +256,26 @@ async def test_a_reader_that_never_reads_is_cut_off(tmp_path: Path) -> None:
     envoy.close()
 
 
+async def test_a_backlog_that_grows_bit_by_bit_is_limited_too(tmp_path: Path) -> None:
+    place = Place(tmp_path / "pick.sock", unsent=100_000).start()
+    place.desk.address = "x" * 10_000
+    envoy = place.filter()
+    await envoy.greet()
+    for stream in range(200):
+        batches = len(place.desk.batches)
+        try:
+            await envoy.send(filter_side.pick(stream, blocks=0))
+        except OSError:
+            break  # cut off
+        async with asyncio.timeout(5):
+            while len(place.desk.batches) == batches and not place.desk.dropped:
+                await asyncio.sleep(0)
+    assert place.desk.dropped == [1]
+    assert place.metrics.closed == {CloseCause.UNSENT_LIMIT: 1}
+    place.server.stop()
+    envoy.close()
+
+
 async def test_heartbeats_come_by_themselves(tmp_path: Path) -> None:
     place = Place(tmp_path / "pick.sock", heartbeat_ms=10).start()
     silent, envoy = place.filter(), place.filter()
@@ -263,6 +283,7 @@ async def test_heartbeats_come_by_themselves(tmp_path: Path) -> None:
     assert len(await envoy.receive(3, Heartbeat)) == 3
     with pytest.raises(BlockingIOError):
         silent.socket.recv(1)  # one that did not say HELLO is told nothing
+    assert (place.server.connections, place.server.filters) == (2, 1)
     place.server.stop()
     envoy.close()
     silent.close()
