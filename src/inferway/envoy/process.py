@@ -175,7 +175,6 @@ class EnvoyProcess:
         except TimeoutError:
             self._signal(signal.SIGKILL)
             await self.wait()
-        self._transport.close()
         return self._ended.result()
 
     async def _is_ready(self) -> bool:
@@ -229,6 +228,8 @@ class _Output(asyncio.SubprocessProtocol):
         # Called once the process has ended and its pipe is read to the end.
         self._hear(self._rest.decode(errors="replace"))
         code = self._transport.get_returncode() if self._transport else None
+        if self._transport is not None:
+            self._transport.close()
         if not self._ended.done():
             self._ended.set_result(-1 if code is None else code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -88,6 +89,20 @@ async def test_envoy_that_cannot_start_says_why(gateway) -> None:
         await process.ready(timeout_s=10)
     assert process.pid is None
     assert await process.stop() == 1
+
+
+async def test_killed_envoy_is_replaced(gateway, build, model_server) -> None:
+    server = await model_server("a")
+    await gateway.serve(to_one_server(build, server.port))
+    assert gateway.envoy.pid is not None
+    os.kill(gateway.envoy.pid, signal.SIGKILL)
+    assert await gateway.envoy.wait() == -signal.SIGKILL
+    assert await gateway.envoy.drain(timeout_s=1) is True  # nothing is left that could run
+    gateway.envoy = gateway.new_process()
+    await gateway.envoy.start()
+    await gateway.envoy.ready(timeout_s=20)
+    await gateway.locate()
+    assert (await gateway.get("/"))[0] == 200
 
 
 async def test_envoy_without_control_is_not_ready(gateway) -> None:
