@@ -64,7 +64,7 @@ $(VENV)/.deps: requirements.lock
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.deps pyproject.toml $(NATIVE_SOURCES)
-	@command -v cargo >/dev/null || { echo "inferway's native parts need Rust (1.80 or newer): https://rustup.rs" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "inferway's native parts need Rust (1.85 or newer): https://rustup.rs" >&2; exit 1; }
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -24,7 +24,7 @@ use crate::streams::{Answer, Begun, Streams};
 /// Unsent bytes beyond which the link counts as down.
 pub const QUEUE_BYTES_MAX: usize = 8 << 20;
 /// How long a report (FIRST, DONE) may wait for company while the link is busy.
-const REPORT_DELAY_NS: u64 = 500_000;
+pub const REPORT_DELAY_NS: u64 = 1_000_000;
 
 /// What the lock guards.
 pub struct Shared<W> {
@@ -40,6 +40,8 @@ pub struct Shared<W> {
     pub held_until_ns: u64,
     /// When the link thread writes what still waits.
     pub flush_by_ns: u64,
+    /// When the link thread wakes by itself.
+    pub wakes_ns: u64,
     flushed_ns: u64,
 }
 
@@ -103,11 +105,16 @@ impl<W: Wake> Shared<W> {
         if self.out.is_empty() || self.flush_by_ns != u64::MAX {
             return self.overfull();
         }
-        if now_ns.saturating_sub(self.flushed_ns) > REPORT_DELAY_NS {
+        if !self.is_busy(now_ns) {
             return self.flush(now_ns);
         }
         self.flush_by_ns = now_ns + REPORT_DELAY_NS;
-        true
+        self.wakes_ns > self.flush_by_ns
+    }
+
+    /// While there is traffic the link thread wakes by itself often enough for every report.
+    pub fn is_busy(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.flushed_ns) <= REPORT_DELAY_NS
     }
 
     fn overfull(&mut self) -> bool {
@@ -129,6 +136,7 @@ impl<W: Wake + 'static> Link<W> {
             broken: false,
             held_until_ns: u64::MAX,
             flush_by_ns: u64::MAX,
+            wakes_ns: 0,
             flushed_ns: 0,
         };
         let inner = Arc::new(Inner {

@@ -13,7 +13,7 @@ use inferway_wire::protocol::{
 
 use crate::clock::monotonic_ns;
 use crate::envoy::Wake;
-use crate::link::{Inner, Level, QUEUE_BYTES_MAX};
+use crate::link::{Inner, Level, QUEUE_BYTES_MAX, REPORT_DELAY_NS};
 use crate::socket::{self, Socket};
 
 const MS: u64 = 1_000_000;
@@ -59,6 +59,8 @@ pub struct LinkThread<'a, W> {
     heard_ns: u64,
     retry_ns: u64,
     backoff_ms: u64,
+    /// There is something to read, or the connection is over.
+    readable: bool,
 }
 
 impl<'a, W: Wake> LinkThread<'a, W> {
@@ -71,6 +73,7 @@ impl<'a, W: Wake> LinkThread<'a, W> {
             heard_ns: 0,
             retry_ns: 0,
             backoff_ms: BACKOFF_MS_MIN,
+            readable: false,
         }
     }
 
@@ -166,6 +169,9 @@ impl<'a, W: Wake> LinkThread<'a, W> {
                     None => return Err(Lost::Closed),
                 }
             };
+            if !self.readable {
+                return Ok(());
+            }
             // Only this thread closes the socket, so it stays open while it is read without the lock.
             match socket::receive(received, &mut self.read) {
                 Ok(0) => return Err(Lost::Closed),
@@ -263,15 +269,20 @@ impl<'a, W: Wake> LinkThread<'a, W> {
         }
         let mut shared = self.inner.lock();
         shared.held_until_ns = shared.streams.expire(now_ns).unwrap_or(u64::MAX);
-        next_ns.min(shared.held_until_ns).min(shared.flush_by_ns)
+        next_ns = next_ns.min(shared.held_until_ns).min(shared.flush_by_ns);
+        if shared.is_busy(now_ns) {
+            next_ns = next_ns.min(now_ns + REPORT_DELAY_NS);
+        }
+        shared.wakes_ns = next_ns;
+        next_ns
     }
 
-    fn wait(&self, next_ns: u64) {
+    fn wait(&mut self, next_ns: u64) {
         let (raw, blocked) = {
             let shared = self.inner.lock();
             (shared.socket.as_ref().map(Socket::raw), shared.blocked)
         };
         let wait_ns = next_ns.saturating_sub(monotonic_ns());
-        socket::wait(&self.inner.signal, raw, blocked, wait_ns);
+        self.readable = socket::wait(&self.inner.signal, raw, blocked, wait_ns);
     }
 }

@@ -93,7 +93,8 @@ impl Signal {
 }
 
 /// Sleeps until the signal is raised, the socket is readable (or writable, if asked), or time is up.
-pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ns: u64) {
+/// True: the socket is readable or broken.
+pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ns: u64) -> bool {
     let events = libc::POLLIN | if writable { libc::POLLOUT } else { 0 };
     let mut polled = [
         libc::pollfd {
@@ -121,6 +122,7 @@ pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ns: 
     if polled[0].revents != 0 {
         signal.clear();
     }
+    polled[1].revents & !libc::POLLOUT != 0
 }
 
 /// Signals belong to Envoy's own threads.

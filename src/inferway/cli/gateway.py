@@ -164,6 +164,7 @@ class Gateway:
         self._directory.prepare()
         await self.ads.start(self._directory.discovery_socket)
         runner = await self._start_admin()
+        reasons: list[str] = []
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [
@@ -183,18 +184,20 @@ class Gateway:
                     await self._shut_down()
                     for task in background:
                         task.cancel()
-        except* PartFailedError as group:
-            raise StartError(str(group.exceptions[0])) from group
+        except* (PartFailedError, StartError) as group:
+            reasons += [str(reason) for reason in leaves(group)]
         finally:
             await runner.cleanup()
             await self.ads.stop()
+        if reasons:
+            raise StartError(reasons[0])
 
     async def _until_ready(self, stop: asyncio.Event) -> None:
         """Until Envoy serves and picks follow the newest configuration, or `stop`."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 while not stop.is_set():
-                    if self.reconciler.in_effect and await self._envoy_ready():
+                    if self.reconciler.in_effect and self._asks() and await self._envoy_ready():
                         self.ready = True
                         return
                     await asyncio.sleep(0.02)
@@ -204,6 +207,11 @@ class Gateway:
                 f"picker {'connected' if self.link.connected else 'not connected'}"
                 f"{': ' + self.envoy.process.complaint if self.envoy.process.complaint else ''}"
             ) from None
+
+    def _asks(self) -> bool:
+        """Whether Envoy's filter has found the picker: before that, pools would fail open."""
+        status = self.link.status
+        return status is not None and status.filters > 0
 
     async def _envoy_ready(self) -> bool:
         try:
@@ -288,6 +296,14 @@ class Gateway:
 
     def _simulator_command(self) -> list[str]:
         return [sys.executable, "-m", "inferway", "sim", *self._options.simulator]
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """The exceptions of a group, however deep."""
+    found: list[Exception] = []
+    for one in group.exceptions:
+        found += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
 
 
 async def single(snapshot: Snapshot) -> AsyncIterator[Snapshot]:

@@ -33,11 +33,15 @@ class StatusLine:
         translation = gateway.reconciler.view.translation
         for listener in translation.model.listeners if translation else ():
             address = f"[{listener.address}]" if ":" in listener.address else listener.address
-            self._console.print(f"listening on http://{address}:{listener.port}", highlight=False)
+            self._console.print(
+                f"listening on http://{address}:{listener.port}", highlight=False, soft_wrap=True
+            )
         admin = f"http://{self._options.admin_address}:{self._options.admin_port}"
-        self._console.print(f"admin and metrics on {admin}", highlight=False)
+        self._console.print(f"admin and metrics on {admin}", highlight=False, soft_wrap=True)
         for warning in translation.warnings if translation else ():
-            self._console.print(f"warning: {warning.message}", style="yellow", highlight=False)
+            self._console.print(
+                f"warning: {warning.message}", style="yellow", highlight=False, soft_wrap=True
+            )
         if self._console.is_terminal:
             self._live = Live(
                 get_renderable=self.line,

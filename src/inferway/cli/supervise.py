@@ -100,6 +100,7 @@ class Command:
         self._process = await asyncio.create_subprocess_exec(
             *with_parent(self._command),
             stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,  # parts talk on stderr; stdout is for data
             start_new_session=True,  # Ctrl-C is the supervisor's to handle, in order
         )
         return await self._process.wait()

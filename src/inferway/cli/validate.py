@@ -20,6 +20,7 @@ def validate(
 
     Example: inferway validate ./manifests
     """
+    from inferway.picker.scheduling.registry import POLICIES
     from inferway.resources.conditions import ConditionStatus
     from inferway.routing.settings import RoutingSettings
     from inferway.routing.translate import translate
@@ -28,13 +29,15 @@ def validate(
     snapshot = load(paths)
     for problem in snapshot.problems:
         typer.echo(str(problem), err=problem.is_error)
-    translation = translate(snapshot.resources, settings=RoutingSettings())
+    translation = translate(snapshot.resources, settings=RoutingSettings(policies=tuple(POLICIES)))
     unmet = 0
     for status in translation.statuses:
         for condition in status.conditions:
             if condition.status is ConditionStatus.FALSE:
                 unmet += 1
-                typer.echo(f"{status.key.kind} {status.key.name}: {condition.reason}: {condition.message}")
+                typer.echo(
+                    f"{status.key.kind} {status.key.name}: {condition.reason}: {condition.message}"
+                )
     errors = sum(problem.is_error for problem in snapshot.problems) + unmet
     typer.echo(f"{len(snapshot.resources)} objects, {errors} errors", err=True)
     raise typer.Exit(1 if errors else 0)

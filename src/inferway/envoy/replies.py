@@ -30,6 +30,7 @@ class Cause:
     code: str | None
     param: str | None = None
     status: int | None = None  # None keeps Envoy's
+    retry: bool = False  # whether the same request may well succeed a second later
 
 
 def error_body(message: str, *, kind: str, code: str | None, param: str | None = None) -> Json:
@@ -87,6 +88,7 @@ CAUSES: tuple[Cause, ...] = (
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
         code="no_endpoint",
+        retry=True,
     ),
     Cause(
         _flagged("NC"),
@@ -95,6 +97,7 @@ CAUSES: tuple[Cause, ...] = (
         anthropic_kind="overloaded_error",
         code="no_endpoint",
         status=503,
+        retry=True,
     ),
     Cause(
         _flagged("UO"),
@@ -102,6 +105,7 @@ CAUSES: tuple[Cause, ...] = (
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
         code="overloaded",
+        retry=True,
     ),
     Cause(
         _flagged("UF"),
@@ -109,6 +113,7 @@ CAUSES: tuple[Cause, ...] = (
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
         code="endpoint_unreachable",
+        retry=True,
     ),
     Cause(
         _flagged("UT"),
@@ -138,6 +143,7 @@ CAUSES: tuple[Cause, ...] = (
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
         code="overloaded",
+        retry=True,
     ),
     Cause(
         _expression("response.code_details == 'request_payload_too_large'"),
@@ -193,6 +199,9 @@ def _on_messages(cause: Cause) -> Json:
 
 def _mapper(condition: Json, body: Json, cause: Cause) -> Json:
     status: Json = {} if cause.status is None else {"status_code": cause.status}
+    if cause.retry:
+        header: Json = {"key": "retry-after", "value": "1"}
+        status = {**status, "headers_to_add": [{"header": header}]}
     return {
         "filter": condition,
         "body_format_override": {"json_format": body, "content_type": JSON_TYPE},

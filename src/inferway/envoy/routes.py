@@ -42,7 +42,9 @@ Models = Mapping[str, Sequence[ModelInfo]]
 _SHARES = 1_000_000
 # Envoy's limit for a fixed body unless we raise it, in bytes.
 _FIXED_BODY_BYTES_DEFAULT = 4096
-_RETRY_ON = "connect-failure,refused-stream,reset-before-request,retriable-status-codes"
+# `reset` is a connection that broke before the first byte of an answer. Generating twice does no
+# harm, and a model server that was killed must not show to its clients.
+_RETRY_ON = "connect-failure,refused-stream,reset,retriable-status-codes"
 _PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 
 
