@@ -167,14 +167,6 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: *const 
 }
 
 #[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
-    _envoy: *mut c_void,
-    _config: *const c_void,
-    _event: u64,
-) {
-}
-
-#[no_mangle]
 extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
     name: Buffer,
     json: Buffer,
@@ -432,80 +424,4 @@ extern "C" fn envoy_dynamic_module_on_http_filter_destroy(module: *const c_void)
         guarded((), || pick.over(shared, || None));
     }
     guarded((), || drop(filter));
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _callout: u64,
-    _result: u32,
-    _headers: *const abi::Header,
-    _headers_length: usize,
-    _body: *const Buffer,
-    _body_length: usize,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_headers(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _headers: *const abi::Header,
-    _headers_length: usize,
-    _end: bool,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_data(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _data: *const Buffer,
-    _data_length: usize,
-    _end: bool,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_trailers(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _trailers: *const abi::Header,
-    _trailers_length: usize,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_complete(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_reset(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _reason: u32,
-) {
 }

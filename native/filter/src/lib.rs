@@ -31,6 +31,8 @@ mod abi;
 #[cfg(not(test))]
 mod hooks;
 #[cfg(not(test))]
+mod hooks_unused;
+#[cfg(not(test))]
 mod http_stream;
 
 #[cfg(test)]
