@@ -8,7 +8,6 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CARGO_MANIFEST := native/Cargo.toml
 NATIVE_SOURCES := $(shell find native -name '*.rs' -not -path '*/target/*') $(wildcard native/*/Cargo.toml) native/Cargo.toml native/Cargo.lock
-PORT ?= 8080
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +16,7 @@ demo: $(VENV)/.ready ## from nothing to answered requests over simulated model s
 	@$(BIN)/inferway demo
 
 run: $(VENV)/.ready ## the gateway of the demo, left running, with a curl line to try
-	@$(BIN)/inferway run examples/demo --sim-from examples/demo/simulator.yaml --port $(PORT)
+	@$(BIN)/inferway demo --keep
 
 test: $(VENV)/.ready ## all tests: Rust, Python units, properties, golden files, real Envoy (no GPU, no cluster)
 	cargo test --quiet --locked --manifest-path $(CARGO_MANIFEST)
