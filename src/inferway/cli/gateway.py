@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from inferway.envoy.bootstrap import RunDirectory
 from inferway.envoy.ports import port_problem
 from inferway.envoy.process import EnvoyProcess, EnvoyProgram
 from inferway.envoy.settings import EnvoySettings
+from inferway.envoy.snapshot import build_snapshot
 from inferway.observability.logging import LogLevel, get_logger
 from inferway.picker.config import PickerConfig
 from inferway.picker.link_server import PickerLink
@@ -146,11 +148,17 @@ class Gateway:
                 picker_status=self._picker_status,
             ),
             routing=options.routing,
-            envoy=options.envoy,
-            pick_socket=self._directory.pick_socket,
+            build=lambda model, resolved, models: build_snapshot(
+                model,
+                resolved=resolved,
+                models=models,
+                settings=options.envoy,
+                pick_socket=self._directory.pick_socket,
+            ),
             picker_defaults=PickerConfig(version=0),
             metrics=self.metrics,
             clock=asyncio.get_running_loop().time,
+            now=lambda: datetime.now(UTC),
         )
         self.picker = Command("picker", self._picker_command())
         self.simulator = Command("simulator", self._simulator_command())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
 from inferway import __version__
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from inferway.control.reconciler import Reconciler
     from inferway.picker.config import PickerStatus
     from inferway.resources.resource_set import Resource
-
-log = structlog.get_logger(__name__)
 
 JsonObject = dict[str, object]
 
@@ -104,6 +101,7 @@ class Admin:
                     - set(self._reconciler.resolver.addresses)
                 ),
                 "envoy_error": view.envoy_error,
+                "picker_error": status.error if status else "",
                 "problems": [
                     {"severity": problem.severity.value, "text": str(problem)}
                     for problem in view.problems
@@ -116,7 +114,7 @@ class Admin:
         )
 
     async def _resources(self, request: web.Request) -> web.Response:
-        """Query: `kind` (any spelling), `namespace`, `name`."""
+        """Query: `kind` (any spelling), `namespace` (cluster-scoped objects are in all), `name`."""
         wanted = request.query.get("kind", "")
         info = find_kind(wanted) if wanted else None
         if wanted and info is None:
@@ -125,7 +123,10 @@ class Admin:
             self.document(resource)
             for resource in self._reconciler.view.resources
             if (info is None or resource.kind == info.kind)
-            and request.query.get("namespace") in {None, resource.namespace}
+            and (
+                not resource.namespace
+                or request.query.get("namespace", resource.namespace) == resource.namespace
+            )
             and request.query.get("name") in {None, resource.name}
         ]
         return web.json_response({"items": found})
@@ -133,7 +134,10 @@ class Admin:
     def document(self, resource: Resource) -> JsonObject:
         """A resource as a manifest, with its status and where it was read."""
         view = self._reconciler.view
-        document: JsonObject = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document = resource.manifest()
+        metadata = document["metadata"]
+        if not resource.namespace and isinstance(metadata, dict):
+            metadata.pop("namespace", None)  # a default that a cluster-scoped object does not have
         status = view.statuses.get(resource.key)
         document["status"] = status.manifest() if status else {}
         document["origin"] = str(view.resources.origin(resource))

@@ -2,10 +2,11 @@
 
 Problem: manifests, DNS answers, the models that servers report and Envoy's acknowledgements all
 change on their own time, and every output must follow from one consistent view. Model: `Reconciler`
-keeps the newest of each input; any change sets one flag; one loop builds everything anew and
-publishes what differs (ARCHITECTURE.md rule 5: start-up and reload are the same function).
-Invariants: what Envoy cannot express is never published and the last good state stays; status
-always says what is in force. It reads no files and starts no processes.
+keeps the newest of each input; any change sets one flag; one loop builds anew what depends on an
+input that changed, and publishes what differs (ARCHITECTURE.md rule 5: start-up and reload are the
+same function). Invariants: what Envoy cannot express is published to nobody and the last good state
+stays; status always says what is in force; a picker that reports every second costs nothing while
+it reports the same. It reads no files and starts no processes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from inferway.control.models import listed_models
 from inferway.control.resolver import Resolver
 from inferway.envoy.conversation import ProgrammingPhase
 from inferway.envoy.messages import InvalidResourceError
-from inferway.envoy.snapshot import build_snapshot
 from inferway.observability.logging import get_logger
 from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
 from inferway.resources import ResourceSet
@@ -35,16 +34,21 @@ from inferway.routing.status import (
 from inferway.routing.translate import Translation, translate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
 
     from inferway.control.metrics import ControlMetrics
+    from inferway.envoy.clusters import Resolved
     from inferway.envoy.conversation import ProgrammingState as EnvoyState
-    from inferway.envoy.settings import EnvoySettings
+    from inferway.envoy.conversation import Rejection
+    from inferway.envoy.model_list import ModelInfo
+    from inferway.envoy.routes import Models
     from inferway.envoy.snapshot import Snapshot as XdsSnapshot
     from inferway.picker.config import PickerStatus
     from inferway.resources.meta import ResourceKey
     from inferway.resources.problems import Problem
+    from inferway.routing.model import RoutingModel
+    from inferway.routing.picker_config import PoolTargets
     from inferway.routing.settings import RoutingSettings
     from inferway.sources.snapshot import Snapshot
 
@@ -69,34 +73,41 @@ class View:
     problems: tuple[Problem, ...] = ()
     translation: Translation | None = None
     statuses: dict[ResourceKey, ObjectStatus] = field(default_factory=dict)
-    envoy_error: str = ""
-    picker_version: int = 0
+    envoy_error: str = ""  # why the newest configuration could not be offered to Envoy
 
 
 class Reconciler:
-    """Owns the view. `changed()` may be called from anywhere on the loop, as often as one likes."""
+    """Owns the view. `changed()` may be called from anywhere on the loop, as often as one likes.
+
+    `build` makes Envoy's configuration and raises InvalidResourceError when it cannot be expressed.
+    `clock` counts seconds, from the same origin as the snapshots' `changed_at`; `now` is the wall
+    time.
+    """
 
     def __init__(
         self,
         outputs: Outputs,
         *,
         routing: RoutingSettings,
-        envoy: EnvoySettings,
-        pick_socket: Path,
+        build: Callable[[RoutingModel, Resolved, Models], XdsSnapshot],
         picker_defaults: PickerConfig,
         metrics: ControlMetrics,
         clock: Callable[[], float],
+        now: Callable[[], datetime],
     ) -> None:
         self.view = View()
         self._metrics = metrics
         self._clock = clock
+        self._now = now
         self.resolver = Resolver(self.changed)
         self._outputs = outputs
         self._routing = routing
-        self._envoy = envoy
-        self._pick_socket = pick_socket
+        self._build_snapshot = build
         self._picker_config = picker_defaults
-        self._xds_version = ""
+        self._snapshot: XdsSnapshot | None = None  # the newest that could be built
+        self._pools: dict[str, PoolConfig] = {}  # that go with it
+        self._xds_version = ""  # of what was published
+        self._seen = _Seen()
         self._first_seen: dict[str, int] = {}
         self._changed_at: float | None = None  # oldest change that is not in effect yet
         self._wake = asyncio.Event()
@@ -106,7 +117,7 @@ class Reconciler:
         self._wake.set()
 
     async def run(self, snapshots: AsyncIterator[Snapshot]) -> None:
-        """Follows the source until it ends or this is cancelled."""
+        """Until cancelled. When the source ends, what it gave last stays in force."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.resolver.run())
             tasks.create_task(self._reconcile_for_ever())
@@ -149,9 +160,10 @@ class Reconciler:
         translation = self.view.translation
         if translation is None:
             return
-        self._publish_picker(translation)
-        self._publish_xds(translation)
-        self.view.statuses = self._statuses(translation)
+        self._build(translation)
+        self._publish()
+        self._note_refusals()
+        self._refresh_statuses(translation)
         if self._changed_at is not None and self.in_effect:
             self._metrics.apply_seconds.observe(self._clock() - self._changed_at)
             self._changed_at = None
@@ -159,73 +171,147 @@ class Reconciler:
     @property
     def in_effect(self) -> bool:
         """Whether traffic and picks follow the newest configuration."""
-        state = self._outputs.programming()
         status = self._outputs.picker_status()
         return (
-            state.phase is ProgrammingPhase.PROGRAMMED
-            and state.version == self._xds_version
+            not self.view.envoy_error
+            and self._followed(self._xds_version)
             and status is not None
             and status.version == self._picker_config.version
         )
 
-    def _publish_picker(self, translation: Translation) -> None:
-        pools = tuple(
-            PoolConfig(
-                name=target.name,
-                endpoints=tuple(
-                    EndpointConfig(
-                        address=endpoint.address,
-                        server=endpoint.server,
-                        engine=endpoint.engine,
-                        metrics_path=endpoint.metrics_path,
-                    )
-                    for endpoint in target.endpoints
-                ),
-                policy=target.policy,
-                objectives=dict(target.objectives),
-            )
-            for target in pool_targets(translation.model, self.resolver.addresses)
-        )
-        if pools != self._picker_config.pools or not self._picker_config.version:
-            version = self._picker_config.version + 1
-            self._picker_config = self._picker_config.model_copy(
-                update={"pools": pools, "version": version}
-            )
-            self._outputs.publish_picker(self._picker_config)
-            self.view.picker_version = version
-
-    def _publish_xds(self, translation: Translation) -> None:
+    def _build(self, translation: Translation) -> None:
+        """Everything anew, when anything that it is made of is new."""
         models = listed_models(
             translation.model,
             self._outputs.picker_status(),
             first_seen=self._first_seen,
-            now_s=int(datetime.now(UTC).timestamp()),
+            now_s=int(self._now().timestamp()),
         )
+        if not self._seen.differs(translation, self.resolver.addresses, models):
+            return
         try:
-            snapshot = build_snapshot(
-                translation.model,
-                resolved=self.resolver.addresses,
-                models=models,
-                settings=self._envoy,
-                pick_socket=self._pick_socket,
+            self._snapshot = self._build_snapshot(
+                translation.model, self.resolver.addresses, models
             )
         except InvalidResourceError as error:
             self.view.envoy_error = str(error)
-            log.error("configuration_not_expressible", problem=str(error))
+            self._refused("envoy", str(error))
             return
         self.view.envoy_error = ""
+        targets = pool_targets(translation.model, self.resolver.addresses)
+        self._pools = {target.name: pool_config(target) for target in targets}
+
+    def _publish(self) -> None:
+        """The picker first: requests may reach a pool as soon as Envoy knows it. For the same
+        reason a pool that is gone stays with the picker until Envoy has let go of it.
+        """
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        before = {pool.name: pool for pool in self._picker_config.pools}
+        wanted = self._pools if self._followed(snapshot.version) else {**before, **self._pools}
+        if wanted != before or not self._picker_config.version:
+            self._picker_config = self._picker_config.model_copy(
+                update={
+                    "pools": tuple(wanted.values()),
+                    "version": self._picker_config.version + 1,
+                }
+            )
+            self._outputs.publish_picker(self._picker_config)
         if snapshot.version != self._xds_version:
             self._xds_version = snapshot.version
             self._outputs.publish_xds(snapshot)
 
-    def _statuses(self, translation: Translation) -> dict[ResourceKey, ObjectStatus]:
-        decided = with_programming(translation.statuses, self._programming())
-        dated = with_transition_times(decided, previous=self.view.statuses, now=datetime.now(UTC))
-        return {status.key: status for status in dated}
+    def _followed(self, version: str) -> bool:
+        """Whether Envoy's traffic follows the configuration of that version."""
+        state = self._outputs.programming()
+        return state.phase is ProgrammingPhase.PROGRAMMED and state.version == version
+
+    def _note_refusals(self) -> None:
+        """Counts each refusal of the newest configuration once."""
+        state = self._outputs.programming()
+        refused = state.rejections if state.version == self._xds_version else ()
+        if refused != self._seen.rejections:
+            self._seen.rejections = refused
+            if refused:
+                self._refused("envoy", refusal_text(state))
+        status = self._outputs.picker_status()
+        error = status.error if status else ""
+        if error != self._seen.picker_error:
+            self._seen.picker_error = error
+            if error:
+                self._refused("picker", error)
+
+    def _refused(self, part: str, problem: str) -> None:
+        log.error("configuration_refused", part=part, problem=problem)
+        self._metrics.rejections.labels(part).inc()
+        self._changed_at = None  # it will never take effect
+
+    def _refresh_statuses(self, translation: Translation) -> None:
+        programming = self._programming()
+        if self._seen.status_of is translation and self._seen.programming == programming:
+            return
+        self._seen.status_of, self._seen.programming = translation, programming
+        decided = with_programming(translation.statuses, programming)
+        dated = with_transition_times(decided, previous=self.view.statuses, now=self._now())
+        self.view.statuses = {status.key: status for status in dated}
 
     def _programming(self) -> ProgrammingState:
         if self.view.envoy_error:
             return ProgrammingState(acked=False, error=self.view.envoy_error)
         state = self._outputs.programming()
-        refused = "; ".join(f"{one.type.name}: {one.message}" for one in state.rejections)
-        return ProgrammingState(acked=state.phase is ProgrammingPhase.PROGRAMMED, error=refused)
+        acked = state.phase is ProgrammingPhase.PROGRAMMED
+        return ProgrammingState(acked=acked, error=refusal_text(state))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Inputs of the last round, to tell what has to be done again. The first two change by being
+    replaced, so they are compared by identity.
+    """
+
+    translation: Translation | None = None
+    addresses: Mapping[str, tuple[str, ...]] | None = None
+    models: Mapping[str, tuple[ModelInfo, ...]] | None = None
+    rejections: tuple[Rejection, ...] = ()
+    picker_error: str = ""
+    status_of: Translation | None = None
+    programming: ProgrammingState | None = None
+
+    def differs(
+        self,
+        translation: Translation,
+        addresses: Mapping[str, tuple[str, ...]],
+        models: Mapping[str, tuple[ModelInfo, ...]],
+    ) -> bool:
+        """Whether Envoy's configuration must be built anew. Remembers what it is given."""
+        same = (
+            self.translation is translation
+            and self.addresses is addresses
+            and self.models == models
+        )
+        self.translation, self.addresses, self.models = translation, addresses, models
+        return not same
+
+
+def pool_config(target: PoolTargets) -> PoolConfig:
+    """A pool in the picker's own words."""
+    return PoolConfig(
+        name=target.name,
+        endpoints=tuple(
+            EndpointConfig(
+                address=endpoint.address,
+                server=endpoint.server,
+                engine=endpoint.engine,
+                metrics_path=endpoint.metrics_path,
+            )
+            for endpoint in target.endpoints
+        ),
+        policy=target.policy,
+        objectives=dict(target.objectives),
+    )
+
+
+def refusal_text(state: EnvoyState) -> str:
+    """What Envoy refused and why, on one line; empty when it refused nothing."""
+    return "; ".join(f"{one.type.name}: {one.message}" for one in state.rejections)

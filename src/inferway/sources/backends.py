@@ -34,10 +34,9 @@ def resources_for_backends(
     urls: Sequence[str], *, policy: str | None = None, fail_open: bool = True
 ) -> ResourceSet:
     """Raises BackendError for a URL that is not plain `http://host[:port]`, or is given twice."""
-    if len(set(urls)) != len(urls):
-        raise BackendError(
-            f"backend given twice: {sorted({u for u in urls if urls.count(u) > 1})[0]}"
-        )
+    for number, url in enumerate(urls):
+        if url in urls[:number]:
+            raise BackendError(f"backend given twice: {url}")
     entries = [
         Entry(_server(number, *_host_and_port(url)), Origin(f"--backend {url}", 1))
         for number, url in enumerate(urls)
