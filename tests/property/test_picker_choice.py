@@ -44,9 +44,7 @@ def test_costs_are_finite_for_any_state(data: st.DataObject, count: int, name: s
 
     counts = st.floats(0, 1e9)
     endpoints = Endpoints(
-        in_flight=column(counts),
-        pending_tokens=column(counts),
-        context_tokens=column(counts),
+        load=np.stack([column(counts), column(counts), column(counts), np.ones(count)]),
         waiting=column(unknown_or),
         running=column(unknown_or),
         kv_usage_ratio=column(st.one_of(st.just(float("nan")), st.floats(0, 1))),

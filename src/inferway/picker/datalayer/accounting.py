@@ -3,7 +3,8 @@
 Problem: in-flight work is the truth that decisions rest on, so it must be counted the moment a pick
 is made and must never leak, whatever is lost, repeated or reconfigured. Model: `InFlight` holds one
 `Charge` per open stream, keyed by the filter that owns the stream, and books it on the row of its
-address in every pool table that has the address. Invariant: the accounting columns of every bound
+address in every pool table that has the address. A `Site` keeps what belongs to one address, and a
+charge knows its site, so that only placing it looks the address up. Invariant: the accounting columns of every bound
 table equal the sum over the open charges, always; so a rebind simply books all of them anew. An
 address that no table has keeps its charges, unbooked, until the streams end. Events of unknown
 streams, and repeated ones, change nothing. It does not decide and does not know the socket.
@@ -11,8 +12,8 @@ streams, and repeated ones, change nothing. It does not decide and does not know
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +21,20 @@ if TYPE_CHECKING:
     from inferway._native import Open
     from inferway.picker.datalayer.table import EndpointTable
 
-_NOWHERE: Mapping[str, int] = {}
+_NO_MODELS: Mapping[str, int] = {}
+
+
+class Site:
+    """One address: the rows on which its charges are booked, and our requests there by model."""
+
+    __slots__ = ("models", "places")
+
+    def __init__(self) -> None:
+        self.places: list[tuple[EndpointTable, int]] = []
+        self.models: dict[str, int] = {}
+
+
+_UNPLACED: Final = Site()
 
 
 @dataclass(slots=True)
@@ -33,6 +47,7 @@ class Charge:
     context_tokens: int
     prompt_bytes: int = 0  # 0: not known (placed by an earlier picker)
     first_seen: bool = False
+    site: Site = field(default=_UNPLACED, repr=False)  # set when it is placed
 
 
 class InFlight:
@@ -44,8 +59,7 @@ class InFlight:
 
     def __init__(self, active_changed: Callable[[str, str], None] | None = None) -> None:
         self._filters: dict[int, dict[int, Charge]] = {}
-        self._places: dict[str, list[tuple[EndpointTable, int]]] = {}
-        self._models: dict[str, dict[str, int]] = {}
+        self._sites: dict[str, Site] = {}
         self._active_changed = active_changed
 
     def __len__(self) -> int:
@@ -53,26 +67,29 @@ class InFlight:
 
     def rebind(self, tables: Iterable[EndpointTable]) -> None:
         """Books every open charge on these tables, which from now on are the ones in force."""
-        self._places = {}
+        for site in self._sites.values():
+            site.places = []
         for table in tables:
             table.clear_accounting()
             for address, row in table.rows.items():
-                self._places.setdefault(address, []).append((table, row))
+                self._site(address).places.append((table, row))
+        self._sites = {a: site for a, site in self._sites.items() if site.places or site.models}
         for streams in self._filters.values():
             for charge in streams.values():
-                self._book(charge)
+                _book(charge)
 
     def place(self, filter_id: int, stream: int, charge: Charge) -> None:
         """A pick was made. A stream that was already open moves to the new place."""
-        streams = self._filters.setdefault(filter_id, {})
-        before = streams.get(stream)
-        if before is not None:
-            self._unbook(before)
+        streams = self._filters.get(filter_id)
+        if streams is None:
+            streams = self._filters[filter_id] = {}
+        elif stream in streams:
+            self._unbook(streams[stream])
         streams[stream] = charge
-        self._book(charge)
-        models = self._models.setdefault(charge.address, {})
-        count = models.get(charge.model, 0)
-        models[charge.model] = count + 1
+        charge.site = site = self._sites.get(charge.address) or self._site(charge.address)
+        _book(charge)
+        count = site.models.get(charge.model, 0)
+        site.models[charge.model] = count + 1
         if count == 0 and self._active_changed is not None:
             self._active_changed(charge.address, charge.model)
 
@@ -84,11 +101,12 @@ class InFlight:
 
     def first(self, filter_id: int, stream: int) -> Charge | None:
         """The first byte of the answer has come. None: unknown stream, or told before."""
-        charge = self._filters.get(filter_id, {}).get(stream)
+        streams = self._filters.get(filter_id)
+        charge = streams.get(stream) if streams else None
         if charge is None or charge.first_seen:
             return None
         charge.first_seen = True
-        for table, row in self._places.get(charge.address, ()):
+        for table, row in charge.site.places:
             table.first_token(row, charge.uncached_tokens)
         return charge
 
@@ -109,23 +127,30 @@ class InFlight:
 
     def models_at(self, address: str) -> Mapping[str, int]:
         """Requests in flight on an address, by model."""
-        return self._models.get(address, _NOWHERE)
+        site = self._sites.get(address)
+        return _NO_MODELS if site is None else site.models
 
-    def _book(self, charge: Charge) -> None:
-        for table, row in self._places.get(charge.address, ()):
-            table.charge(row, charge.uncached_tokens, charge.context_tokens)
-            if charge.first_seen:
-                table.first_token(row, charge.uncached_tokens)
+    def _site(self, address: str) -> Site:
+        return self._sites.setdefault(address, Site())
 
     def _unbook(self, charge: Charge) -> None:
+        site = charge.site
         pending = 0 if charge.first_seen else charge.uncached_tokens
-        for table, row in self._places.get(charge.address, ()):
+        for table, row in site.places:
             table.release(row, pending, charge.context_tokens)
-        models = self._models[charge.address]
-        models[charge.model] -= 1
-        if models[charge.model] == 0:
-            del models[charge.model]
-            if not models:
-                del self._models[charge.address]
-            if self._active_changed is not None:
-                self._active_changed(charge.address, charge.model)
+        models = site.models
+        left = models[charge.model] - 1
+        if left:
+            models[charge.model] = left
+            return
+        del models[charge.model]
+        if not models and not site.places:
+            del self._sites[charge.address]
+        if self._active_changed is not None:
+            self._active_changed(charge.address, charge.model)
+
+
+def _book(charge: Charge) -> None:
+    pending = 0 if charge.first_seen else charge.uncached_tokens
+    for table, row in charge.site.places:
+        table.charge(row, pending, charge.context_tokens)

@@ -69,7 +69,7 @@ class PrefixStore:
 
     def pool(self, addresses: Sequence[str]) -> PoolPrefix:
         """Valid until the next `rebind`."""
-        return PoolPrefix(self, [self._slots[address] for address in addresses])
+        return PoolPrefix(self._index, self.seed, [self._slots[address] for address in addresses])
 
     def record(self, address: str, reading: Reading, bytes_per_token: float) -> bool:
         """Takes over a scrape: the engine's capacity, and whether it restarted (returned)."""
@@ -87,17 +87,12 @@ class PrefixStore:
         self._index.clear(self._slots[address])
         return True
 
-    def match(self, hashes: NDArray[np.uint64], model: str, slots: int) -> Floats:
-        return self._index.match(hashes, self._seed(model), slots)
-
-    def insert(self, slot: int, hashes: NDArray[np.uint64], model: str) -> None:
-        self._index.insert(slot, hashes, self._seed(model))
-
     def _set_capacity(self, address: str, bytes_max: int) -> None:
         self._capacity[address] = bytes_max
         self._index.set_capacity(self._slots[address], bytes_max)
 
-    def _seed(self, model: str) -> int:
+    def seed(self, model: str) -> int:
+        """The model's part of the index keys."""
         seed = self._seeds.get(model)
         if seed is None:
             if len(self._seeds) >= _SEEDS_MAX:
@@ -107,26 +102,30 @@ class PrefixStore:
 
 
 class PoolPrefix:
-    """The index as one pool sees it: rows, not slots."""
+    """The index as one pool sees it: rows, not slots. `nothing` is the answer of no match at all."""
 
-    def __init__(self, store: PrefixStore, slots: list[int]) -> None:
-        self._store = store
+    def __init__(self, index: BlockIndex, seed_of: Callable[[str], int], slots: list[int]) -> None:
+        self._index = index
+        self._seed_of = seed_of
         self._slots = slots
         self._slots_end = max(slots, default=-1) + 1
         self._in_order = slots == list(range(len(slots)))
         self._columns = np.array(slots, dtype=np.intp)
-        self._nothing = np.zeros(len(slots))
+        self.nothing = np.zeros(len(slots))
+        self._nothing = self.nothing.tobytes()
 
     def match(self, hashes: NDArray[np.uint64], model: str) -> Floats:
         """Bytes of the prompt's beginning that each row probably has cached, shape (N,)."""
-        if len(hashes) == 0:
-            return self._nothing
-        found = self._store.match(hashes, model, self._slots_end)
-        return found if self._in_order else found[self._columns]
+        if not len(hashes):
+            return self.nothing
+        found = self._index.match(hashes, self._seed_of(model), self._slots_end)
+        if not self._in_order:
+            found = found[self._columns]
+        return self.nothing if found.tobytes() == self._nothing else found
 
     def insert(self, row: int, hashes: NDArray[np.uint64], model: str) -> None:
-        if len(hashes) > 0:
-            self._store.insert(self._slots[row], hashes, model)
+        if len(hashes):
+            self._index.insert(self._slots[row], hashes, self._seed_of(model))
 
 
 def restarted(last: Reading, now: Reading) -> bool:

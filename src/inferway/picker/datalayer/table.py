@@ -29,11 +29,11 @@ class EndpointTable:
 
     __slots__ = (
         "_ages",
-        "_columns",
         "_context",
         "_foreign",
         "_in_flight",
         "_kv_usage",
+        "_load",
         "_pending",
         "_picks",
         "_ready",
@@ -51,10 +51,12 @@ class EndpointTable:
         self.addresses: tuple[str, ...] = tuple(dict.fromkeys(addresses))
         self.rows: dict[str, int] = {a: row for row, a in enumerate(self.addresses)}
         count = len(self.addresses)
-        self._columns = np.zeros((4, count))
-        self._in_flight, self._pending, self._context, self._picks = (
-            cast("memoryview[float]", column.data) for column in self._columns
+        self._load = np.zeros((4, count))  # in the form of `Endpoints.load`
+        self._load[3] = 1.0
+        self._in_flight, self._pending, self._context, _ = (
+            cast("memoryview[float]", column.data) for column in self._load
         )
+        self._picks = [0] * count
         self._waiting = np.full(count, _UNKNOWN)
         self._running = np.full(count, _UNKNOWN)
         self._kv_usage = np.full(count, _UNKNOWN)
@@ -70,11 +72,8 @@ class EndpointTable:
     def view(self) -> Endpoints:
         """The columns as a policy sees them; a new object after every `record` and `set_ready`."""
         if self._view is None:
-            in_flight, pending, context, _ = self._columns
             self._view = Endpoints(
-                in_flight=in_flight,
-                pending_tokens=pending,
-                context_tokens=context,
+                load=self._load,
                 waiting=self._waiting,
                 running=self._running,
                 kv_usage_ratio=self._kv_usage,
@@ -101,20 +100,21 @@ class EndpointTable:
         """A charged request has ended. `uncached_tokens` is 0 when its first token was seen."""
         requests = self._in_flight[row] - 1.0
         context = self._context[row] - context_tokens
-        if requests < 0.0 or context < 0.0:
+        pending = self._pending[row] - uncached_tokens
+        if requests < 0.0 or context < 0.0 or pending < 0.0:
             raise ArithmeticError(
-                f"in_flight or context_tokens of {self.addresses[row]} below zero:"
-                f" {requests}, {context}"
+                f"in_flight, pending_tokens or context_tokens of {self.addresses[row]} below zero:"
+                f" {requests}, {pending}, {context}"
             )
-        self.first_token(row, uncached_tokens)
         self._in_flight[row] = requests
+        self._pending[row] = pending
         self._context[row] = context
 
     def count_pick(self, row: int) -> None:
-        self._picks[row] += 1.0
+        self._picks[row] += 1
 
     def picks(self, row: int) -> int:
-        return int(self._picks[row])
+        return self._picks[row]
 
     def in_flight(self, row: int) -> float:
         return self._in_flight[row]
@@ -124,7 +124,7 @@ class EndpointTable:
         return self._in_flight[row], self._pending[row], self._context[row]
 
     def clear_accounting(self) -> None:
-        self._columns[:3] = 0.0
+        self._load[:3] = 0.0
 
     def record(
         self,
@@ -164,7 +164,9 @@ class EndpointTable:
         kept = [(row, self.rows[a]) for a, row in table.rows.items() if a in self.rows]
         if kept:
             new, old = (np.array(side) for side in zip(*kept, strict=True))
-            table._columns[:, new] = self._columns[:, old]
+            table._load[:, new] = self._load[:, old]
+            for row, before in kept:
+                table._picks[row] = self._picks[before]
             for name in ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at", "_ready"):
                 getattr(table, name)[new] = getattr(self, name)[old]
         return table

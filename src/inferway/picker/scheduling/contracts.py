@@ -47,9 +47,9 @@ class Request(NamedTuple):
 class Endpoints:
     """Columns of a pool's endpoints, each of shape (N,)."""
 
-    in_flight: Floats  # requests we sent that have not ended
-    pending_tokens: Floats  # uncached prompt tokens sent whose first token has not come
-    context_tokens: Floats  # prompt + expected output tokens in flight
+    # (4, N): `in_flight`, `pending_tokens`, `context_tokens` and ones, so that a cost that is
+    # linear in them is one product.
+    load: Floats
     waiting: Floats  # scraped; NaN = unknown
     running: Floats  # scraped; NaN = unknown
     kv_usage_ratio: Floats  # scraped, 0 … 1; NaN = unknown
@@ -58,8 +58,23 @@ class Endpoints:
     metrics_age_s: Floats  # since the last good scrape; inf = never
     ready: Bools  # may receive requests
 
+    @property
+    def in_flight(self) -> Floats:
+        """Requests we sent that have not ended."""
+        return self.load[0]
+
+    @property
+    def pending_tokens(self) -> Floats:
+        """Uncached prompt tokens sent whose first token has not come."""
+        return self.load[1]
+
+    @property
+    def context_tokens(self) -> Floats:
+        """Prompt + expected output tokens in flight."""
+        return self.load[2]
+
     def __len__(self) -> int:
-        return len(self.in_flight)
+        return len(self.ready)
 
 
 class Random(Protocol):

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferway.picker.datalayer.state import PoolData
-    from inferway.picker.scheduling.contracts import Bools, Floats, Policy, Random
+    from inferway.picker.scheduling.contracts import Bools, Endpoints, Floats, Policy, Random
 
 _TOKENS_MAX = 0xFFFF_FFFF  # the protocol carries u32
-_MASKS_MAX = 1024
+_REMEMBERED_MAX = 1024  # models, and orders of endpoints
 
 
 class PickRequest(Protocol):
@@ -59,6 +59,13 @@ class Decision(NamedTuple):
     charged_context: int
 
 
+class _Model(NamedTuple):
+    """What holds for one model until endpoints come, go or tell something else."""
+
+    mask: Bools | None  # rows that may be chosen; None when all may
+    adapter: bool
+
+
 class PoolScheduler:
     """Decides for one pool until the next configuration. `rng` is the pool's own."""
 
@@ -71,8 +78,10 @@ class PoolScheduler:
         self._fallback_max = fallback_max
         self._sequence = 0
         self._aged_at_s = float("-inf")
-        self._masks: dict[str, Bools | None] = {}
-        self._masks_of: tuple[int, Bools] | None = None
+        self._view = data.table.view()
+        self._revision = -1  # of the catalog, for which `_models` holds
+        self._models: dict[str, _Model] = {}
+        self._named: dict[tuple[int, ...], str] = {}
 
     @property
     def policy(self) -> Policy:
@@ -92,20 +101,24 @@ class PoolScheduler:
         model: str = "",
     ) -> Decision | NoEndpoint:
         """`model`: the name after a rewrite; empty = as the client asked."""
-        data, layer = self._data, self._data.layer
-        table = data.table
+        data = self._data
+        layer, table, prefix = data.layer, data.table, data.prefix
         model = model or pick.model
+        hashes = pick.hashes
         if now_s != self._aged_at_s:
             table.refresh_ages(now_s)
             self._aged_at_s = now_s
-        request = self._request(pick, model, priority)
-        costs = self._policy.cost(request, table.view(), self._sequence, self._rng)
-        rows = choose(costs, self._mask(model), self._rng, fallback_max=self._fallback_max)
+        view = table.view()
+        known = self._models.get(model)
+        if known is None or view is not self._view or layer.catalog.revision != self._revision:
+            known = self._know(model, view)
+        request = self._request(pick, prefix.match(hashes, model), model, priority, known)
+        costs = self._policy.cost(request, view, self._sequence, self._rng)
+        rows = choose(costs, known.mask, self._rng, fallback_max=self._fallback_max)
         if not rows:
             return NoEndpoint.NONE_READY if len(table) else NoEndpoint.EMPTY
         row = rows[0]
-        addresses = table.addresses
-        address = addresses[row]
+        address = table.addresses[row]
         prompt = request.prompt_tokens
         uncached = _tokens(prompt - request.matched_tokens.item(row))
         context = _tokens(prompt + request.output_tokens)
@@ -113,42 +126,60 @@ class PoolScheduler:
         table.count_pick(row)
         charge = Charge(address, model, uncached, context, pick.prompt_bytes)
         layer.in_flight.place(filter_id, pick.stream, charge)
-        if request.adapter_tier is not None:
+        if known.adapter:
             layer.lora.placed(address, model)
-        data.prefix.insert(row, pick.hashes, model)
-        endpoints = ",".join([addresses[row] for row in rows])
-        return Decision(row, address, endpoints, uncached, context)
+        prefix.insert(row, hashes, model)
+        return Decision(row, address, self._names(rows), uncached, context)
 
-    def _request(self, pick: PickRequest, model: str, priority: int) -> Request:
-        layer = self._data.layer
-        estimate = layer.estimates.of(model)
+    def _request(
+        self, pick: PickRequest, matched: Floats, model: str, priority: int, known: _Model
+    ) -> Request:
+        estimate = self._data.layer.estimates.of(model)
         output = estimate.output_tokens
         if 0 < pick.max_tokens < output:
             output = float(pick.max_tokens)
-        prompt = max(1.0, pick.prompt_bytes / estimate.bytes_per_token)
-        matched: Floats = self._data.prefix.match(pick.hashes, model)
-        if pick.prompt_bytes > 0 and len(pick.hashes):
+        prompt_bytes = pick.prompt_bytes
+        prompt = prompt_bytes / estimate.bytes_per_token
+        if prompt < 1.0:
+            prompt = 1.0
+        if matched is not self._data.prefix.nothing and prompt_bytes > 0:
             # The blocks matched are at most the prompt; an engine always computes its last token.
-            matched = matched * ((prompt - 1.0) / pick.prompt_bytes)
-        tiers = self._data.lora.tiers(model) if layer.catalog.is_adapter(model) else None
+            matched = matched * ((prompt - 1.0) / prompt_bytes)
+        tiers = self._data.lora.tiers(model) if known.adapter else None
         return Request(prompt, output, priority, matched, tiers)
 
-    def _mask(self, model: str) -> Bools | None:
+    def _know(self, model: str, view: Endpoints) -> _Model:
+        catalog = self._data.layer.catalog
+        if catalog.revision != self._revision or view.ready is not self._view.ready:
+            self._models.clear()
+        self._revision, self._view = catalog.revision, view
+        known = self._models.get(model)
+        if known is None:
+            if len(self._models) >= _REMEMBERED_MAX:
+                self._models.clear()
+            known = _Model(self._mask(model, view.ready), catalog.is_adapter(model))
+            self._models[model] = known
+        return known
+
+    def _mask(self, model: str, ready: Bools) -> Bools | None:
         """Rows that may be chosen for the model; None when all may."""
-        catalog, table = self._data.layer.catalog, self._data.table
-        ready = table.view().ready
-        of = self._masks_of
-        if of is None or of[0] != catalog.revision or of[1] is not ready:
-            self._masks_of = (catalog.revision, ready)
-            self._masks = {}
-        if model not in self._masks:
-            if len(self._masks) >= _MASKS_MAX:
-                self._masks.clear()
-            mask = ready & np.array(catalog.serving(model, table.addresses), dtype=np.bool_)
-            if not mask.any():  # whoever lists the model is not ready: another may know it too
-                mask = ready
-            self._masks[model] = None if mask.all() else mask
-        return self._masks[model]
+        data = self._data
+        serving = data.layer.catalog.serving(model, data.table.addresses)
+        mask = ready & np.array(serving, dtype=np.bool_)
+        if not mask.any():  # whoever lists the model is not ready: another may know it too
+            mask = ready
+        return None if mask.all() else mask
+
+    def _names(self, rows: list[int]) -> str:
+        """The destination header. Rows come in the same orders again and again."""
+        key = tuple(rows)
+        named = self._named.get(key)
+        if named is None:
+            if len(self._named) >= _REMEMBERED_MAX:
+                self._named.clear()
+            addresses = self._data.table.addresses
+            named = self._named[key] = ",".join([addresses[row] for row in rows])
+        return named
 
 
 def _tokens(estimate: float) -> int:

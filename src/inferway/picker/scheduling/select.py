@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Bools, Floats, Random
 
 _FEW = 16
+_ROWS = [tuple(range(count)) for count in range(_FEW + 1)]
 _TIE = 1e-9
 _INFINITE = float("inf")
 _UNUSABLE = 1e300  # still less than a row that is not ready
@@ -38,13 +39,13 @@ def _choose_few(costs: Floats, ready: Bools | None, rng: Random, fallback_max: i
     cost: list[float] = costs.tolist()
     if not isfinite(sum(cost)):
         cost = [min(_UNUSABLE, c) for c in cost]
-    order = sorted(range(len(cost)), key=cost.__getitem__)
+    order = sorted(_ROWS[len(cost)], key=cost.__getitem__)
     if ready is not None:
         order = [row for row in order if ready[row]]
     if len(order) > 1 and cost[order[1]] <= (limit := _tied_up_to(cost[order[0]])):
         ties = sum(1 for row in order if cost[row] <= limit)
         tied = sorted(order[:ties])
-        start = int(rng.random(1)[0] * ties)
+        start = int(rng.random(1).item() * ties)
         order[:ties] = tied[start:] + tied[:start]
     return order[: fallback_max + 1]
 
@@ -68,7 +69,7 @@ def _choose_many(costs: Floats, ready: Bools | None, rng: Random, fallback_max: 
     if cost.item(second) <= (limit := _tied_up_to(least)):
         cost[best] = least
         tied = (cost <= limit).nonzero()[0]
-        start = int(rng.random(1)[0] * len(tied))
+        start = int(rng.random(1).item() * len(tied))
         rows = [tied.item((start + i) % len(tied)) for i in range(min(count, len(tied)))]
         cost[tied] = _INFINITE
     while len(rows) < count:

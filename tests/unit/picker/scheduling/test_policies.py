@@ -17,12 +17,17 @@ DETERMINISTIC = ["marginal-cost", "weighted-sum", "least-request"]
 
 def endpoints(count: int, **columns: list[float]) -> Endpoints:
     """Known and idle unless a column says otherwise."""
-    values = {
-        name: np.array(columns.get(name, [0.0] * count), dtype=float)
-        for name in Endpoints.__dataclass_fields__
-        if name != "ready"
-    }
-    return Endpoints(ready=np.ones(count, dtype=bool), **values)
+
+    def column(name: str) -> np.ndarray:
+        return np.array(columns.get(name, [0.0] * count), dtype=float)
+
+    scraped = [n for n in Endpoints.__dataclass_fields__ if n not in {"load", "ready"}]
+    load = [column(name) for name in ("in_flight", "pending_tokens", "context_tokens")]
+    return Endpoints(
+        load=np.stack([*load, np.ones(count)]),
+        ready=np.ones(count, dtype=bool),
+        **{name: column(name) for name in scraped},
+    )
 
 
 def request(
@@ -217,7 +222,9 @@ def test_costs_do_not_depend_on_the_order_of_endpoints(name: str) -> None:
     for _ in range(50):
         req, eps = random_case(rng, 9)
         order = rng.permutation(9)
-        shuffled = Endpoints(**{n: getattr(eps, n)[order] for n in Endpoints.__dataclass_fields__})
+        shuffled = Endpoints(
+            **{n: getattr(eps, n)[..., order] for n in Endpoints.__dataclass_fields__}
+        )
         moved = Request(
             req.prompt_tokens,
             req.output_tokens,
