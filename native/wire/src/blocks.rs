@@ -4,7 +4,8 @@
 //! names the whole prefix because it is seeded with the one before it. Only full blocks count, and nothing beyond the last
 //! row of the schedule is hashed.
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use crate::xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// (offset at which the row ends, block size within it), in bytes.
 const SCHEDULE: [(usize, usize); 4] = [
@@ -55,7 +56,7 @@ pub fn fixed_block_hashes(data: &[u8], block_bytes: usize, seed: u64) -> Vec<u64
     let mut chain = seed;
     data.chunks_exact(block_bytes)
         .map(|block| {
-            chain = xxh3_64_with_seed(block, chain);
+            chain = xxh3::hash(block, chain);
             chain
         })
         .collect()
@@ -110,7 +111,7 @@ impl BlockHasher {
     }
 
     fn push(&mut self, block: &[u8]) {
-        self.chain = xxh3_64_with_seed(block, self.chain);
+        self.chain = xxh3::hash(block, self.chain);
         self.hashes.push(self.chain);
         self.start += block.len();
     }

@@ -10,3 +10,4 @@ pub mod json;
 pub mod protocol;
 pub mod request;
 pub mod usage;
+mod xxh3;
