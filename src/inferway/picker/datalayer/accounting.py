@@ -3,11 +3,11 @@
 Problem: in-flight work is the truth that decisions rest on, so it must be counted the moment a pick
 is made and must never leak, whatever is lost, repeated or reconfigured. Model: `InFlight` holds one
 `Charge` per open stream, keyed by the filter that owns the stream, and books it on the row of its
-address in every pool table that has the address. A `Site` keeps what belongs to one address, and a
-charge knows its site, so that only placing it looks the address up. Invariant: the accounting columns of every bound
-table equal the sum over the open charges, always; so a rebind simply books all of them anew. An
-address that no table has keeps its charges, unbooked, until the streams end. Events of unknown
-streams, and repeated ones, change nothing. It does not decide and does not know the socket.
+address in every pool table that has the address. A charge knows the `Site` of its address, so that
+only placing it looks the address up. Invariant: the accounting columns of every bound table equal
+the sum over the open charges, always; so a rebind simply books all of them anew. An address that no
+table has keeps its charges, unbooked, until the streams end. Events of unknown streams, and
+repeated ones, change nothing. It does not decide and does not know the socket.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class PrefixStore:
 
 
 class PoolPrefix:
-    """The index as one pool sees it: rows, not slots. `nothing` is the answer of no match at all."""
+    """The index as one pool sees it: rows, not slots. `nothing` is the answer without a match."""
 
     def __init__(self, index: BlockIndex, seed_of: Callable[[str], int], slots: list[int]) -> None:
         self._index = index

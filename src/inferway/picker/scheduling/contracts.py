@@ -61,17 +61,20 @@ class Endpoints:
     @property
     def in_flight(self) -> Floats:
         """Requests we sent that have not ended."""
-        return self.load[0]
+        column: Floats = self.load[0]
+        return column
 
     @property
     def pending_tokens(self) -> Floats:
         """Uncached prompt tokens sent whose first token has not come."""
-        return self.load[1]
+        column: Floats = self.load[1]
+        return column
 
     @property
     def context_tokens(self) -> Floats:
         """Prompt + expected output tokens in flight."""
-        return self.load[2]
+        column: Floats = self.load[2]
+        return column
 
     def __len__(self) -> int:
         return len(self.ready)
