@@ -107,35 +107,36 @@ class PickDesk:
     def _pick(
         self, connection: int, streams: dict[int, ModelCounters], pick: Pick, now_s: float
     ) -> bytes:
-        runtime = self.runtime
         if self._open >= self._streams_max:
-            return runtime.refuse(Outcome.OVERLOADED, pick)[1]
+            return self.runtime.refuse(Outcome.OVERLOADED, pick)[1]
         try:
-            outcome, answer = runtime.pick(connection, pick, now_s)
+            outcome, answer = self.runtime.pick(connection, pick, now_s)
         except Exception:  # noqa: BLE001 - a request's boundary: policies are users' code
             self.layer.in_flight.done(connection, pick.stream)
             if not self._failure_told:
                 self._failure_told = True
                 self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
-            return runtime.refuse(Outcome.FAILED, pick)[1]
+            return self.runtime.refuse(Outcome.FAILED, pick)[1]
         if outcome is Outcome.PICKED:
             self._remember(streams, pick.stream, pick.pool, pick.model).requests += 1
         return answer
 
     def _done(self, connection: int, streams: dict[int, ModelCounters], done: Done) -> None:
-        charge = self.layer.in_flight.done(connection, done.stream)
-        counters = self._forget(streams, done.stream)
+        stream, end = done.stream, done.end
+        charge = self.layer.in_flight.done(connection, stream)
+        counters = self._forget(streams, stream)
         if counters is None:
             return
         counters.ended(done)
-        if done.end != 0 or done.status >= 400:
+        if end != 0 or done.status >= 400:
             return
-        if done.endpoint:
-            self._answered(done.endpoint)
-        if done.usage and charge is not None:
+        endpoint = done.endpoint
+        if endpoint:
+            self._answered(endpoint)
+        if charge is not None and done.usage:
             self.layer.observe_usage(
                 charge.model,
-                end=done.end,
+                end=end,
                 prompt_bytes=charge.prompt_bytes,
                 prompt_tokens=done.prompt_tokens,
                 completion_tokens=done.completion_tokens,

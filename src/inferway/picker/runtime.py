@@ -114,36 +114,36 @@ class PoolRuntime:
 
     def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes]:
         """The outcome, and the answer when it is `picked`."""
-        model = pick.model
-        if self._serves(model) is False:
+        model, layer = pick.model, self._layer
+        known = self._known
+        if layer.catalog.revision != self._known_revision or model not in known:
+            self._ask(model)
+        if known[model] is False:
             return Outcome.MODEL_NOT_FOUND, b""
-        priority = self.priority(pick.objective, model)
+        priority = self.priority(pick.objective, model) if self._objectives else 0
         decision = self._scheduler.decide(
             pick, filter_id=connection, now_s=now_s, priority=priority
         )
         if isinstance(decision, NoEndpoint):
             return Outcome.NO_ENDPOINT, b""
-        uncached = decision.charged_uncached
+        _, _, endpoints, uncached, context = decision
         counters = self._counters
         counters.outcomes[_PICKED] += 1
         counters.priorities[priority] = counters.priorities.get(priority, 0) + 1
-        prompt = max(
-            pick.prompt_bytes / self._layer.estimates.of(model).bytes_per_token, uncached, 1.0
-        )
+        prompt = pick.prompt_bytes / layer.estimates.of(model).bytes_per_token
+        if prompt < uncached:  # the charge is rounded, and at least 1
+            prompt = float(uncached)
+        matched = prompt - uncached
         counters.prompt_tokens += prompt
-        counters.matched_tokens += prompt - uncached
-        self._metrics.hit_ratio.observe(1.0 - uncached / prompt)
-        return Outcome.PICKED, encode_endpoints(
-            pick.stream, uncached, decision.charged_context, decision.endpoints, ""
-        )
+        counters.matched_tokens += matched
+        self._metrics.hit_ratio.observe(matched / prompt)
+        return Outcome.PICKED, encode_endpoints(pick.stream, uncached, context, endpoints, "")
 
-    def _serves(self, model: str) -> bool | None:
-        """`PoolScheduler.knows`, remembered: it looks at every endpoint."""
-        revision = self._layer.catalog.revision
-        known = self._known
+    def _ask(self, model: str) -> None:
+        """Remembers `PoolScheduler.knows`, because it looks at every endpoint."""
+        revision, known = self._layer.catalog.revision, self._known
         if revision != self._known_revision or len(known) >= MODELS_REMEMBERED_MAX:
             known.clear()
             self._known_revision = revision
         if model not in known:
             known[model] = self._scheduler.knows(model)
-        return known[model]

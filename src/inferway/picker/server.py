@@ -254,17 +254,15 @@ class Connection:
             self.close(CloseCause.FAILED)
 
     def _carry_out(self, actions: Actions) -> None:
-        server = self._server
+        server, data = self._server, actions.send
         if actions.apply:
             started_s = server.clock()
             answers = server.desk.handle(self.number, actions.apply)
             if answers:
                 server.metrics.batch(len(answers), server.clock() - started_s)
-                self.send(actions.send + b"".join(answers))
-            elif actions.send:
-                self.send(actions.send)
-        elif actions.send:
-            self.send(actions.send)
+                data += answers[0] if len(answers) == 1 else b"".join(answers)
+        if data:
+            self.send(data)
         if actions.close:
             server.log.warning("protocol_violated", connection=self.number, problem=actions.close)
             self.close(CloseCause.PROTOCOL)

@@ -44,9 +44,9 @@ class Release:
 Admitted = Pick | First | Done | Open | Release
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Actions:
-    """What one batch of frames leads to.
+    """What one batch of frames leads to. Not frozen, because that doubles what making one costs.
 
     `send` goes out before the answers to `apply`; a non-empty `close` ends the connection.
     """
@@ -81,7 +81,6 @@ class Conversation:
         if self.closed or not frames:
             return Actions([])
         send = b""
-        start = 0
         if self.filter_id is None:
             hello = frames[0]
             if type(hello) is not Hello:
@@ -92,37 +91,39 @@ class Conversation:
                 )
             self.filter_id = hello.filter_id
             send = encode_welcome(self._epoch, self._heartbeat_ms)
-            start = 1
+            frames = frames[1:]
         apply: list[Admitted] = []
-        broken = self._admit(frames, start, apply)
+        broken = self._admit(frames, apply)
         if broken:
             return self._close(apply, broken, send)
         return Actions(apply, send)
 
-    def _admit(self, frames: Sequence[Frame], start: int, apply: list[Admitted]) -> str:
+    def _admit(self, frames: Sequence[Frame], apply: list[Admitted]) -> str:
         """Appends what fits to `apply`; returns what is wrong when the connection cannot go on."""
         phases = self._phases
-        for index in range(start, len(frames)):
-            frame = frames[index]
+        for frame in frames:
             if type(frame) is Pick:
-                if frame.stream in phases:
+                stream = frame.stream
+                if stream in phases:
                     if not frame.repeated:
-                        return f"stream {frame.stream} was picked twice"
-                    apply.append(Release(frame.stream))
-                phases[frame.stream] = _WAITING
+                        return f"stream {stream} was picked twice"
+                    apply.append(Release(stream))
+                phases[stream] = _WAITING
             elif type(frame) is Done:
                 if phases.pop(frame.stream, None) is None:
                     self.dropped += 1
                     continue
             elif type(frame) is First:
-                if phases.get(frame.stream) != _WAITING:
+                stream = frame.stream
+                if phases.get(stream) != _WAITING:
                     self.dropped += 1
                     continue
-                phases[frame.stream] = _STREAMING
+                phases[stream] = _STREAMING
             elif type(frame) is Open:
-                if frame.stream in phases:
-                    return f"stream {frame.stream} was opened twice"
-                phases[frame.stream] = _STREAMING if frame.phase else _WAITING
+                stream = frame.stream
+                if stream in phases:
+                    return f"stream {stream} was opened twice"
+                phases[stream] = _STREAMING if frame.phase else _WAITING
             else:
                 return "HELLO was sent twice"
             apply.append(frame)

@@ -84,7 +84,7 @@ def test_histogram_counts_each_bound_in_its_bucket() -> None:
     histogram = Histogram((1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 2.0, 9.0):
         histogram.observe(value)
-    histogram.observe(1.0, 3)
+    histogram.observe_times(1.0, 3)
     assert histogram.counts == [5, 2, 1]
     assert histogram.total == 17.0
     assert len(histogram) == 8
