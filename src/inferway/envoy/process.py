@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 from inferway.envoy.admin import AdminUnavailableError, EnvoyAdmin
 from inferway.envoy.binary import link_filter
 from inferway.envoy.bootstrap import bootstrap
+from inferway.envoy.launcher import with_parent
 from inferway.envoy.logs import FORMAT, EnvoyLine, read_line
 from inferway.observability.logging import LogLevel
 
@@ -35,18 +35,6 @@ POLL_S = 0.05
 STOP_TIMEOUT_S = 5.0
 COMPLAINTS_MAX = 5
 LINE_BYTES_MAX = 64 * 1024
-
-# Runs in the child before Envoy takes its place: the kernel will end it when the parent dies. A
-# program of its own instead of a hook after fork(), which is unsafe in a process with threads. If
-# the parent died before it could ask the kernel, it ends by itself.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class EnvoyFailedError(RuntimeError):
@@ -129,9 +117,9 @@ class EnvoyProcess:
         self._program.write_files()
         self._transport, _protocol = await loop.subprocess_exec(
             lambda: _Output(self._hear, ended),
-            *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())),
-            *self._program.arguments(),
+            *with_parent(self._program.arguments()),
             stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is the supervisor's to handle: it drains first
             stdout=asyncio.subprocess.DEVNULL,
             env=self._program.environment(),
         )

@@ -97,6 +97,21 @@ async def test_large_bodies_arrive_whole(
     assert reply["usage"]["prompt_tokens"] > 90_000
 
 
+async def test_too_large_body(gateway: RunningGateway) -> None:
+    status, headers, reply = await gateway.post(b'{"model": "' + b"x" * (33 * 1024 * 1024))
+    assert status == 413
+    assert reply["error"]["code"] == "request_too_large"
+    assert headers["x-request-id"]
+
+
+async def test_other_paths_reach_a_server(gateway: RunningGateway) -> None:
+    async with gateway.session.get(f"{gateway.url}/health") as reply:
+        assert reply.status == 200
+    async with gateway.session.get(f"{gateway.url}/nothing") as reply:
+        assert reply.status == 404
+        assert "x-inference-pod" in reply.headers, "the answer is the model server's own"
+
+
 async def test_chunked_body(gateway: RunningGateway) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         text = json.dumps({**CHAT, "model": "llama", "note": "é" * 3000}, ensure_ascii=False)

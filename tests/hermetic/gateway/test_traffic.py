@@ -31,6 +31,9 @@ spec:
     backendRefs:
     - {{group: inference.networking.k8s.io, kind: InferencePool, name: old, weight: {old}}}
     - {{group: inference.networking.k8s.io, kind: InferencePool, name: new, weight: {new}}}
+  - matches: [{{headers: [{{name: X-Gateway-Model-Name, value: ghost}}]}}]
+    backendRefs:
+    - {{group: inference.networking.k8s.io, kind: InferencePool, name: empty}}
 """
 
 
@@ -39,6 +42,7 @@ def write_split(folder: Path, running: list[SimServer], *, old: int, new: int) -
     (folder / "pools.yaml").write_text(
         pool_manifest("old")
         + pool_manifest("new")
+        + pool_manifest("empty")
         + server_manifest(running[0], "old")
         + server_manifest(running[1], "new")
     )
@@ -85,6 +89,17 @@ async def test_split_and_live_weight_change(tmp_path: Path) -> None:
             results = under_load.result()
             assert len(results) >= 50
             assert Counter(one.status for one in results).keys() == {200}
+
+            status, headers, reply = await gateway.post(
+                {"model": "ghost", "messages": [{"role": "user", "content": "Boo"}]}
+            )
+            assert (status, reply["error"]["code"]) == (503, "no_endpoint"), "a pool of nobody"
+            assert headers["retry-after"]
+
+            status, _headers, reply = await gateway.post(
+                {"model": "nobody", "messages": [{"role": "user", "content": "Hi"}]}
+            )
+            assert (status, reply["error"]["code"]) == (404, "model_not_found"), "no rule matches"
 
             after = await send_all(gateway.url, chats(100, model="llama", seed=9), concurrency=8)
             assert Counter(one.server for one in after) == {running[1].name: 100}
