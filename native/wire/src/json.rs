@@ -2,20 +2,22 @@
 //!
 //! Problem: a body of megabytes comes in pieces that are cut anywhere, and a few of its values are
 //! needed. Model: a push scanner checks the whole grammar byte by byte and tells a [`Sink`] about
-//! the values the sink asked for; inside strings it skips eight bytes at a time. Invariants: every
+//! the values the sink asked for; inside strings it skips many bytes at a time. Invariants: every
 //! cut of a text gives the same events and the same verdict; the verdict is that of Python's
 //! `json.loads` on the decoded text, except that `NaN` and `Infinity` are refused, and nesting
 //! deeper than [`DEPTH_MAX`]. It does not interpret numbers beyond [`integer`].
 
 mod number;
 mod sink;
+mod skip;
 mod text;
 
 pub use number::integer;
 use number::Number;
 pub use sink::{Sink, Text, Want};
+use skip::skip;
 pub use text::unescape;
-use text::{escape, is_escape, skip_plain, BAD_ESCAPE};
+use text::{escape, is_escape, BAD_ESCAPE};
 
 pub const DEPTH_MAX: usize = 512;
 
@@ -337,11 +339,11 @@ impl Scanner {
     ) -> Result<usize, Fault> {
         let mut at = self.mend(piece, start)?;
         loop {
-            let (stop, not_ascii) = skip_plain(piece, at);
-            if not_ascii {
-                self.check_utf8(piece, at, stop)?;
+            let skipped = skip(piece, at);
+            if skipped.maybe_not_ascii {
+                self.check_utf8(piece, at, skipped.at)?;
             }
-            at = stop;
+            at = skipped.at;
             let Some(byte) = piece.get(at) else {
                 break;
             };

@@ -14,6 +14,15 @@ pub(super) fn is_escape(byte: u8) -> bool {
 pub(super) fn escape(piece: &[u8], at: usize) -> Result<Option<usize>, Fault> {
     match piece.get(at + 1) {
         Some(b'u') => {
+            if let Some(digits) = piece.get(at + 2..at + 6) {
+                // All four without a branch: which one is wrong matters only when one is.
+                if digits
+                    .iter()
+                    .fold(true, |all, digit| all & digit.is_ascii_hexdigit())
+                {
+                    return Ok(Some(6));
+                }
+            }
             for digit in at + 2..at + 6 {
                 match piece.get(digit) {
                     None => return Ok(None),
@@ -27,41 +36,6 @@ pub(super) fn escape(piece: &[u8], at: usize) -> Result<Option<usize>, Fault> {
         Some(_) => Err((at + 1, BAD_ESCAPE)),
         None => Ok(None),
     }
-}
-
-const fn repeat(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// First byte at or after `at` that a string cannot carry as it is (quote, backslash, control), or
-/// the end; and whether a byte above 127 may have been passed.
-#[inline]
-pub(super) fn skip_plain(piece: &[u8], mut at: usize) -> (usize, bool) {
-    let mut seen = 0;
-    while let Some(bytes) = piece[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*bytes);
-        seen |= word;
-        // The lowest bit set in each mask is exact; a borrow can only spoil bytes above it.
-        let quote = word ^ repeat(b'"');
-        let backslash = word ^ repeat(b'\\');
-        let stops = (quote.wrapping_sub(repeat(1)) & !quote)
-            | (backslash.wrapping_sub(repeat(1)) & !backslash)
-            | (word.wrapping_sub(repeat(0x20)) & !word);
-        let stops = stops & repeat(0x80);
-        if stops != 0 {
-            at += stops.trailing_zeros() as usize / 8;
-            return (at, seen & repeat(0x80) != 0);
-        }
-        at += 8;
-    }
-    while let Some(&byte) = piece.get(at) {
-        if byte == b'"' || byte == b'\\' || byte < 0x20 {
-            break;
-        }
-        seen |= u64::from(byte);
-        at += 1;
-    }
-    (at, seen & repeat(0x80) != 0)
 }
 
 /// The characters that a string's raw text stands for. A lone surrogate becomes U+FFFD.
