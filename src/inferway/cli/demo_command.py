@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 
 MODEL, ADAPTER = "gemma-3", "support-bot"
 START_TIMEOUT_S = 60.0
+POLL_S = 0.05
 CHATS = 400
 DOCUMENTS, QUESTIONS, DOCUMENT_BYTES = 24, 8, 32_000
 CONCURRENCY = 12
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on. The text is for people."""
 
 
 def demo(
@@ -38,37 +44,39 @@ def demo(
     Examples: inferway demo · inferway demo --keep
     """
     import asyncio
-
-    raise typer.Exit(asyncio.run(leave_running() if keep else show()))
-
-
-async def leave_running() -> int:
-    """The gateway of the demo, until a signal."""
-    import sys
     import tempfile
     from pathlib import Path
-
-    from inferway.cli.demo import manifests
 
     with tempfile.TemporaryDirectory(prefix="inferway-demo-") as name:
-        folder = Path(name)
-        port = manifests.write(folder, keep_ports=True)
-        body = f'{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-        typer.echo(
-            f"manifests, to look at and to change while it runs: {folder}\n"
-            f"try: curl -s http://127.0.0.1:{port}/v1/chat/completions "
-            f"-H 'content-type: application/json' -d '{body}'\n"
-            f"     inferway get\n",
-        )
-        async with running(folder, admin_port=9090, program=sys.executable) as process:
-            return await process.wait()
+        if keep:
+            leave_running(Path(name))
+        try:
+            code = asyncio.run(show(Path(name)))
+        except DemoError as error:
+            typer.echo(f"the demo ends: {error}", err=True)
+            code = 1
+    raise typer.Exit(code)
 
 
-async def show() -> int:
+def leave_running(folder: Path) -> NoReturn:
+    """The gateway of the demo, until a signal."""
+    from inferway.cli.demo import manifests
+    from inferway.cli.run import run
+
+    port = manifests.write(folder, keep_ports=True)
+    body = f'{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    typer.echo(
+        f"manifests, to look at and to change while it runs: {folder}\n"
+        f"try: curl -s http://127.0.0.1:{port}/v1/chat/completions "
+        f"-H 'content-type: application/json' -d '{body}'\n"
+        f"     inferway get\n",
+    )
+    run([folder], simulate=True)
+
+
+async def show(folder: Path) -> int:
     """The whole demonstration; the exit code."""
     import sys
-    import tempfile
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -76,28 +84,28 @@ async def show() -> int:
     from inferway.cli.demo.report import affinity, policy_table, traffic_table
 
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="inferway-demo-") as name:
-        folder = Path(name)
-        port = manifests.write(folder, keep_ports=False)
-        (admin_port,) = manifests.free_ports(1)
-        url = f"http://127.0.0.1:{port}"
-        console.print(f"starting the gateway on {url}, with the manifests in {folder} …")
-        async with running(folder, admin_port=admin_port, program=sys.executable):
-            await until_ready(f"http://127.0.0.1:{admin_port}/readyz", url)
-            chats = await traffic(console, url)
-            console.print(traffic_table(f"{CHATS} short chats for {MODEL}, split 90/10", chats))
-            runs: list[Affinity] = []
-            for seed, policy in enumerate(("round-robin", "marginal-cost")):
-                manifests.set_policy(folder, policy)
-                await until_policy(f"http://127.0.0.1:{admin_port}", policy)
-                seen = await questions(console, url, policy, seed)
-                runs.append(affinity(policy, seen))
-            title = f"{DOCUMENTS * QUESTIONS} questions for the adapter {ADAPTER}, marginal-cost"
-            console.print(traffic_table(title, seen))
-            console.print(policy_table(runs))
-        failed = sum(one.status != 200 for one in chats) + sum(run.errors for run in runs)
-        console.print(f"{CHATS + 2 * DOCUMENTS * QUESTIONS} requests, {failed} errors")
-        return 1 if failed else 0
+    port = manifests.write(folder, keep_ports=False)
+    (admin_port,) = manifests.free_ports(1)
+    url, admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}"
+    console.print(f"starting the gateway on {url}, with the manifests in {folder} …")
+    async with running(folder, admin_port=admin_port, program=sys.executable) as process:
+        await until("the gateway is ready", process, lambda: is_ready(admin, url))
+        chats = await traffic(console, url)
+        console.print(traffic_table(f"{CHATS} short chats for {MODEL}, split 90/10", chats))
+        runs: list[Affinity] = []
+        seen: list[Seen] = []
+        for seed, policy in enumerate(("round-robin", "marginal-cost")):
+            manifests.set_policy(folder, policy)
+            what = f"policy {policy} is in force"
+            await until(what, process, partial(is_in_force, admin, policy))
+            seen = await questions(console, url, policy, seed)
+            runs.append(affinity(policy, seen))
+        title = f"{DOCUMENTS * QUESTIONS} questions for the adapter {ADAPTER}, marginal-cost"
+        console.print(traffic_table(title, seen))
+        console.print(policy_table(runs))
+    failed = sum(not one.good for one in chats) + sum(run.errors for run in runs)
+    console.print(f"{CHATS + 2 * DOCUMENTS * QUESTIONS} requests, {failed} errors")
+    return 1 if failed else 0
 
 
 async def traffic(console: Console, url: str) -> list[Seen]:
@@ -129,35 +137,39 @@ async def send(console: Console, what: str, url: str, asks: Sequence[Ask]) -> li
         )
 
 
-async def until_ready(ready_url: str, url: str) -> None:
-    """Until the gateway serves and knows the base model and the adapter."""
+async def until(what: str, process: Process, holds: Callable[[], Awaitable[bool]]) -> None:
+    """Asks again and again. DemoError when the gateway has ended, or when it takes too long."""
     import asyncio
 
-    async with asyncio.timeout(START_TIMEOUT_S):
-        while await fetch(ready_url) is None:
-            await asyncio.sleep(0.1)
-        while True:
-            listed = await fetch(f"{url}/v1/models")
-            if listed and all(f'"{name}"' in listed for name in (MODEL, ADAPTER)):
-                return
-            await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await holds():
+                if process.returncode is not None:
+                    raise DemoError(f"the gateway ended with exit code {process.returncode}")
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise DemoError(f"not within {START_TIMEOUT_S:g} s: {what}") from None
 
 
-async def until_policy(admin: str, policy: str) -> None:
-    """Until the edited file is in force."""
-    import asyncio
+async def is_ready(admin: str, url: str) -> bool:
+    """Whether the gateway serves and knows the base model and the adapter."""
+    if await fetch(f"{admin}/readyz") is None:
+        return False
+    listed = await fetch(f"{url}/v1/models")
+    return listed is not None and all(f'"{name}"' in listed for name in (MODEL, ADAPTER))
+
+
+async def is_in_force(admin: str, policy: str) -> bool:
+    """Whether the edited file is."""
     import json
 
-    async with asyncio.timeout(START_TIMEOUT_S):
-        while True:
-            pools = await fetch(f"{admin}/admin/resources?kind=InferencePool&name=chat")
-            status = await fetch(f"{admin}/admin/status")
-            if pools and status:
-                (pool,) = json.loads(pools)["items"]
-                written = pool["metadata"]["annotations"].get("inferway.dev/policy")
-                if written == policy and json.loads(status)["in_effect"]:
-                    return
-            await asyncio.sleep(0.05)
+    pools = await fetch(f"{admin}/admin/resources?kind=InferencePool&name=chat")
+    status = await fetch(f"{admin}/admin/status")
+    if pools is None or status is None:
+        return False
+    (pool,) = json.loads(pools)["items"]
+    written = pool["metadata"]["annotations"].get("inferway.dev/policy")
+    return written == policy and bool(json.loads(status)["in_effect"])
 
 
 async def fetch(url: str) -> str | None:
@@ -174,19 +186,20 @@ async def fetch(url: str) -> str | None:
 
 @asynccontextmanager
 async def running(folder: Path, *, admin_port: int, program: str) -> AsyncIterator[Process]:
-    """`inferway run` over the folder; drained and ended with the block."""
+    """`inferway run` over the folder; ended with the block, and with us."""
     import asyncio
     import signal
 
+    from inferway.envoy.launcher import with_parent
+
+    command = [program, "-m", "inferway", "run", str(folder), "--simulate"]
     process = await asyncio.create_subprocess_exec(
-        *(program, "-m", "inferway", "run", str(folder), "--simulate"),
-        *("--admin-port", str(admin_port)),
+        *with_parent([*command, "--admin-port", str(admin_port)]),
         stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C comes to us, and we pass it on once
     )
     try:
         yield process
-    except asyncio.CancelledError:
-        pass  # Ctrl-C: the gateway got the signal too, and drains
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from inferway.cli.supervise import Command, PartFailedError, keep_up
+from inferway.cli.supervise import Command, Part, PartFailedError, keep_up, leaves
 from inferway.control.admin import Admin
 from inferway.control.metrics import ControlMetrics
-from inferway.control.reconciler import Outputs, Reconciler
+from inferway.control.reconciler import Outputs, Reconciler, refusal_text
 from inferway.envoy.admin import AdminUnavailableError
 from inferway.envoy.ads import AdsServer
 from inferway.envoy.binary import MissingPartError, find_envoy, find_filter
 from inferway.envoy.bootstrap import RunDirectory
 from inferway.envoy.ports import port_problem
-from inferway.envoy.process import EnvoyProcess, EnvoyProgram
+from inferway.envoy.process import EnvoyFailedError, EnvoyProcess, EnvoyProgram
 from inferway.envoy.settings import EnvoySettings
 from inferway.envoy.snapshot import build_snapshot
 from inferway.observability.logging import LogLevel, get_logger
@@ -54,6 +54,10 @@ READY_TIMEOUT_S = 30.0
 
 class StartError(Exception):
     """The gateway cannot start. The text is for people."""
+
+
+class StoppedError(Exception):
+    """The gateway ran and had to stop. The text is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,42 +167,65 @@ class Gateway:
         self.picker = Command("picker", self._picker_command())
         self.simulator = Command("simulator", self._simulator_command())
         self.envoy = EnvoyPart(program)
-        self.ready = False
+        self._came_up = False
+        self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome: it came up, does not drain, and Envoy runs."""
+        return self._came_up and not self._draining and self.envoy.process.pid is not None
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[Gateway], None]) -> None:
-        """Serves until `stop`, then drains. Raises StartError when it does not come up or a part
-        keeps dying.
+        """Serves until `stop`, then drains. Raises StartError when it does not come up, and
+        StoppedError when it did and then a part kept dying.
         """
-        self._directory.prepare()
-        await self.ads.start(self._directory.discovery_socket)
-        runner = await self._start_admin()
+        runner = await self._open()
         reasons: list[str] = []
         try:
-            async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(self.link.serve(self._control_socket)),
-                    tasks.create_task(self.reconciler.run(self._snapshots)),
-                    tasks.create_task(keep_up(self.picker, self._stopping)),
-                    tasks.create_task(keep_up(self.envoy, self._stopping)),
-                ]
-                if self._options.simulator:
-                    background.append(tasks.create_task(keep_up(self.simulator, self._stopping)))
-                try:
-                    await self._until_ready(stop)
-                    if not stop.is_set():
-                        on_ready(self)
-                        await stop.wait()
-                finally:
-                    await self._shut_down()
-                    for task in background:
-                        task.cancel()
-        except* (PartFailedError, StartError) as group:
+            await self._serve(stop, on_ready)
+        except* (PartFailedError, StartError, EnvoyFailedError, OSError) as group:
             reasons += [str(reason) for reason in leaves(group)]
         finally:
             await runner.cleanup()
             await self.ads.stop()
         if reasons:
-            raise StartError(reasons[0])
+            raise (StoppedError if self._came_up else StartError)(reasons[0])
+
+    async def _open(self) -> web.AppRunner:
+        """Control's own sockets, before anything else runs."""
+        try:
+            self._directory.prepare()
+            await self.ads.start(self._directory.discovery_socket)
+            return await self._start_admin()
+        except OSError as error:
+            await self.ads.stop()
+            raise StartError(str(error)) from error
+
+    async def _serve(self, stop: asyncio.Event, on_ready: Callable[[Gateway], None]) -> None:
+        parts: list[Part] = [
+            self.picker,
+            self.envoy,
+            *([self.simulator] if self._options.simulator else []),
+        ]
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self.link.serve(self._control_socket)),
+                tasks.create_task(self.reconciler.run(self._snapshots)),
+                *(
+                    tasks.create_task(keep_up(part, self._stopping, on_restart=self._on_restart))
+                    for part in parts
+                ),
+            ]
+            try:
+                await self._until_ready(stop)
+                if not stop.is_set():
+                    self._came_up = True
+                    on_ready(self)
+                    await stop.wait()
+            finally:
+                await self._shut_down()
+                for task in background:
+                    task.cancel()
 
     async def _until_ready(self, stop: asyncio.Event) -> None:
         """Until Envoy serves and picks follow the newest configuration, or `stop`."""
@@ -206,15 +233,24 @@ class Gateway:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 while not stop.is_set():
                     if self.reconciler.in_effect and self._asks() and await self._envoy_ready():
-                        self.ready = True
                         return
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise StartError(
-                f"not ready after {READY_TIMEOUT_S:g} s: Envoy {self.ads.state.phase.value}, "
-                f"picker {'connected' if self.link.connected else 'not connected'}"
-                f"{': ' + self.envoy.process.complaint if self.envoy.process.complaint else ''}"
-            ) from None
+            raise StartError(self._why_not_ready()) from None
+
+    def _why_not_ready(self) -> str:
+        status = self.link.status
+        refusals = (
+            self.reconciler.view.envoy_error,
+            refusal_text(self.ads.state),
+            status.error if status else "",
+            self.envoy.process.complaint,
+        )
+        why = next((f": {one}" for one in refusals if one), "")
+        return (
+            f"not ready after {READY_TIMEOUT_S:g} s: Envoy {self.ads.state.phase.value}, "
+            f"picker {'connected' if self.link.connected else 'not connected'}{why}"
+        )
 
     def _asks(self) -> bool:
         """Whether Envoy's filter has found the picker: before that, pools would fail open."""
@@ -230,7 +266,7 @@ class Gateway:
     async def _shut_down(self) -> None:
         """Drain, then end every part; each step is bounded."""
         self._stopping.set()
-        self.ready = False
+        self._draining = True
         await self._drain()
         await self.envoy.process.stop()
         await self.picker.stop()
@@ -239,6 +275,8 @@ class Gateway:
     async def _drain(self) -> None:
         """Until no request runs, the drain time is over, or somebody is in a hurry."""
         timeout_s = self._options.drain_timeout_s
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
         async with asyncio.TaskGroup() as tasks:
             drain = tasks.create_task(self.envoy.process.drain(timeout_s=timeout_s))
             hurry = tasks.create_task(self._hurry.wait())
@@ -247,7 +285,7 @@ class Gateway:
                 task.cancel()
         drained = drain in done and drain.result()
         if not drained:
-            log.warning("requests_cut_off", after_s=timeout_s)
+            log.warning("requests_cut_off", after_s=round(loop.time() - started_s, 1))
 
     async def _start_admin(self) -> web.AppRunner:
         admin = Admin(
@@ -294,6 +332,9 @@ class Gateway:
     def _on_state(self) -> None:
         self.reconciler.changed()
 
+    def _on_restart(self, part: str) -> None:
+        self.metrics.restarts.labels(part).inc()
+
     def _picker_command(self) -> list[str]:
         return [
             *(sys.executable, "-m", "inferway", "picker"),
@@ -304,14 +345,6 @@ class Gateway:
 
     def _simulator_command(self) -> list[str]:
         return [sys.executable, "-m", "inferway", "sim", *self._options.simulator]
-
-
-def leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    """The exceptions of a group, however deep."""
-    found: list[Exception] = []
-    for one in group.exceptions:
-        found += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
-    return found
 
 
 async def single(snapshot: Snapshot) -> AsyncIterator[Snapshot]:

@@ -6,9 +6,14 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from inferway.cli.conditions import Document, summary, told
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ADMIN_URL = "http://127.0.0.1:9090"
 AdminOption = Annotated[
@@ -17,8 +22,10 @@ AdminOption = Annotated[
 NamespaceOption = Annotated[
     str | None, typer.Option("-n", "--namespace", help="Only this namespace.", show_default=False)
 ]
-Document = dict[str, Any]
+TIMEOUT_S = 10.0
+TABLE_WIDTH_MAX = 10_000  # when nobody's screen limits it: one object, one line
 WORDS = {"True": "Ready", "False": "NotReady", "Unknown": "Pending"}
+STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
 
 
 class Format(StrEnum):
@@ -51,23 +58,21 @@ def get(
 ) -> None:
     """Show resources with their status.
 
-    Examples: inferway get · inferway get infpool chat -o yaml · inferway get routes -n
+    Examples: inferway get · inferway get infpool chat -o yaml · inferway get httproutes -n
     genai-inference
     """
-    import yaml
     from rich.console import Console
 
     items = fetch_resources(admin, kind, name, namespace)
     if name and not items:
         raise typer.Exit(not_found(kind, name))
-    if output is Format.JSON:
-        typer.echo(json.dumps(items[0] if name else {"kind": "List", "items": items}, indent=2))
-    elif output is Format.YAML:
-        typer.echo(yaml.safe_dump_all(items, sort_keys=False), nl=False)
+    if output is not Format.TABLE:
+        typer.echo(manifests(items, output, alone=name is not None), nl=False)
     elif not items:
         typer.echo("no resources found", err=True)
     else:
-        Console().print(table(items))
+        on_screen = Console().is_terminal
+        Console(width=None if on_screen else TABLE_WIDTH_MAX).print(table(items))
 
 
 def describe(
@@ -90,8 +95,9 @@ def describe(
     """
     items = fetch_resources(admin, kind, name, namespace)
     if not items:
-        raise typer.Exit(not_found(kind, name or ""))
-    pools = {pool["name"]: pool for pool in fetch(admin, "/admin/status", {})["pools"]}
+        raise typer.Exit(not_found(kind, name))
+    shown = fetch(admin, "/admin/status", {}).get("pools", [])
+    pools = {pool["name"]: pool for pool in shown}
     for number, item in enumerate(items):
         if number:
             typer.echo("---")
@@ -103,27 +109,31 @@ def fetch_resources(
 ) -> list[Document]:
     wanted = {"kind": kind, "name": name, "namespace": namespace}
     query = {key: value for key, value in wanted.items() if value is not None}
-    items: list[Document] = fetch(admin, "/admin/resources", query)["items"]
+    items = fetch(admin, "/admin/resources", query).get("items")
+    if not isinstance(items, list):
+        raise typer.Exit(not_ours(admin))
     return items
 
 
 def fetch(admin: str, path: str, query: dict[str, str]) -> Document:
     """A JSON document of the admin API; a clear message and exit 1 when it cannot be had."""
+    import http.client
     import urllib.error
     import urllib.parse
     import urllib.request
 
     url = f"{admin.rstrip('/')}{path}?{urllib.parse.urlencode(query)}"
     if not url.startswith(("http://", "https://")):
-        typer.echo(f"not an http address: {admin}", err=True)
+        typer.echo(f"not an http address: {admin} (hint: http://127.0.0.1:9090)", err=True)
         raise typer.Exit(2)
+    # A proxy of the environment is for the world outside, not for the gateway's own admin port.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310 - checked above
-            document: Document = json.load(reply)
-            return document
+        with opener.open(url, timeout=TIMEOUT_S) as reply:
+            return document(reply.read(), admin)
     except urllib.error.HTTPError as error:
-        typer.echo(json.load(error).get("error", str(error)), err=True)
-    except (OSError, ValueError) as error:
+        typer.echo(document(error.read(), admin).get("error", str(error)), err=True)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         typer.echo(
             f"no gateway answers at {admin}: {error}\n"
             "hint: start one with `inferway run`, or name it with --admin",
@@ -132,61 +142,58 @@ def fetch(admin: str, path: str, query: dict[str, str]) -> Document:
     raise typer.Exit(1)
 
 
-def not_found(kind: str | None, name: str) -> int:
-    typer.echo(f"not found: {kind} {name}", err=True)
+def document(data: bytes, admin: str) -> Document:
+    """A JSON object. Exit 1 when it is none: somebody else listens there."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.Exit(not_ours(admin))
+    return found
+
+
+def not_ours(admin: str) -> int:
+    typer.echo(f"what answers at {admin} is not inferway's admin API", err=True)
     return 1
 
 
-def table(items: list[Document]) -> Any:
+def not_found(kind: str | None, name: str | None) -> int:
+    typer.echo(f"not found: {' '.join(part for part in (kind, name) if part)}", err=True)
+    return 1
+
+
+def manifests(items: list[Document], output: Format, *, alone: bool) -> str:
+    """Manifests that `inferway run` takes again. `alone`: one object was asked for by name."""
+    import yaml
+
+    plain = [{key: value for key, value in item.items() if key != "origin"} for item in items]
+    if output is Format.YAML:
+        return yaml.safe_dump_all(plain, sort_keys=False)
+    if alone and len(plain) == 1:
+        return json.dumps(plain[0], indent=2) + "\n"
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": plain}, indent=2) + "\n"
+
+
+def table(items: list[Document]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     rows = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("KIND", "NAMESPACE", "NAME", "STATE", "WHY", "FROM"):
         rows.add_column(title, overflow="fold")
     for item in items:
-        state, why = summary(item)
-        style = {"True": "green", "False": "red"}.get(state, "yellow")
+        state, why = summary(item["kind"], item.get("status", {}))
         meta = item["metadata"]
         rows.add_row(
             item["kind"],
             meta.get("namespace", ""),
             meta["name"],
-            f"[{style}]{WORDS[state]}[/]",
+            Text(WORDS[state], style=STYLES[state]),
             why,
-            item.get("origin", ""),
+            Text(item.get("origin", "")),  # a path may have brackets, which are no markup
         )
     return rows
-
-
-def conditions(item: Document) -> list[tuple[str, Document]]:
-    """Every condition of every level, with the level's name."""
-    status = item.get("status", {})
-    found = [("", one) for one in status.get("conditions", [])]
-    for listener in status.get("listeners", []):
-        found += [(f"listener {listener['name']}", one) for one in listener["conditions"]]
-    for parent in status.get("parents", []):
-        place = f"parent {parent['parentRef']['name']}"
-        found += [(place, one) for one in parent["conditions"]]
-    return found
-
-
-# These describe trouble when they are True; all others when they are False.
-TROUBLE_WHEN_TRUE = {"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"}
-
-
-def summary(item: Document) -> tuple[str, str]:
-    """Worst state of an object ("True", "False", "Unknown") and the condition that says so."""
-    found = [one for _level, one in conditions(item)]
-    if not found:
-        return "Unknown", "nothing refers to it" if item["kind"] != "HTTPRoute" else "no Gateway"
-    for one in found:
-        trouble = "True" if one["type"] in TROUBLE_WHEN_TRUE else "False"
-        if one["status"] == trouble:
-            return "False", f"{one['type']}: {one['reason']}"
-    for one in found:
-        if one["status"] == "Unknown":
-            return "Unknown", f"{one['type']}: {one['reason']}"
-    return "True", ""
 
 
 def description(item: Document, pools: dict[str, Document]) -> str:
@@ -194,24 +201,32 @@ def description(item: Document, pools: dict[str, Document]) -> str:
 
     meta = item["metadata"]
     name = "/".join(part for part in (meta.get("namespace"), meta["name"]) if part)
-    lines = [f"{item['kind']} {name}", f"  from: {item.get('origin', '')}", "  conditions:"]
-    for level, one in conditions(item):
+    lines = [f"{item['kind']} {name}", f"  from: {item.get('origin', 'unknown')}"]
+    found = told(item.get("status", {}))
+    lines.append("  conditions:" if found else "  conditions: none")
+    for level, one in found:
         place = f" ({level})" if level else ""
         lines.append(f"    {one['type']}{place}: {one['status']}, {one['reason']}")
         if one.get("message"):
             lines.append(f"      {one['message']}")
-        lines.append(f"      since {one['lastTransitionTime']}")
+        if one.get("lastTransitionTime"):
+            lines.append(f"      since {one['lastTransitionTime']}")
     if item["kind"] == "InferencePool":
-        lines += endpoint_lines(pools.get(name, {}))
+        lines += endpoint_lines(pools.get(name))
     lines.append("  spec:")
     spec = yaml.safe_dump(item.get("spec", {}), sort_keys=False)
     lines += [f"    {line}" for line in spec.splitlines()]
     return "\n".join(lines) + "\n"
 
 
-def endpoint_lines(pool: Document) -> list[str]:
+def endpoint_lines(pool: Document | None) -> list[str]:
+    if pool is None:
+        return ["  endpoints: unknown, the picker has not told yet"]
+    endpoints = pool.get("endpoints", [])
+    if not endpoints:
+        return ["  endpoints: none"]
     lines = ["  endpoints:"]
-    for one in pool.get("endpoints", []):
+    for one in endpoints:
         reachable = {None: "not tried", True: "reachable", False: "not reachable"}[one["reachable"]]
         age = "never scraped" if one["age_s"] is None else f"scraped {one['age_s']:.1f} s ago"
         lines.append(f"    {one['address']}: {reachable}, {age}, {one['in_flight']} in flight")
@@ -224,4 +239,4 @@ def endpoint_lines(pool: Document) -> list[str]:
         lines.append("      " + ", ".join([*known, f"{one['picks']} picks"]))
         if one["models"]:
             lines.append(f"      models: {', '.join(one['models'])}")
-    return lines if len(lines) > 1 else ["  endpoints: none"]
+    return lines

@@ -4,7 +4,6 @@ when it runs, so that `--help` and completion answer at once.
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -49,9 +48,5 @@ app.command(rich_help_panel="Parts")(picker.picker)
 
 
 def main() -> None:
-    """Entry point. A broken pipe (`inferway get | head`) is not an error."""
-    try:
-        app()
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(0) from None
+    """Entry point."""
+    app()

@@ -33,6 +33,7 @@ def picker(
 
     import uvloop
 
+    from inferway.cli.supervise import leaves
     from inferway.observability.logging import set_up_logging
     from inferway.picker.app import run_picker
 
@@ -44,4 +45,11 @@ def picker(
         await run_picker(pick_socket, control_socket, None, stop=stop)
 
     set_up_logging("picker", level=log_level)
-    uvloop.run(until_signal())
+    reasons: list[Exception] = []
+    try:
+        uvloop.run(until_signal())
+    except* OSError as group:
+        reasons = leaves(group)
+    if reasons:
+        typer.echo(f"cannot start: {reasons[0]}", err=True)
+        raise typer.Exit(1)

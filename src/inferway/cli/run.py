@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -51,7 +51,7 @@ def run(
     ] = False,
     speed: Annotated[float, typer.Option(help="Of simulated servers: times real time.")] = 1.0,
     host: Annotated[
-        str, typer.Option(help="Address of listeners whose Gateway gives none.")
+        str, typer.Option(help="IP address of listeners whose Gateway gives none.")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port when the manifests have no Gateway.")
@@ -73,7 +73,7 @@ def run(
     log_level: Annotated[
         LogLevel, typer.Option(help="Least important event that is shown.")
     ] = LogLevel.WARNING,
-) -> None:
+) -> NoReturn:
     """Run the gateway until SIGTERM or Ctrl-C, then drain.
 
     Examples: inferway run ./manifests · inferway run --backend http://127.0.0.1:8000 ·
@@ -83,11 +83,14 @@ def run(
     from inferway.envoy.settings import EnvoySettings
     from inferway.observability.logging import set_up_logging
     from inferway.picker.scheduling.registry import POLICIES
+    from inferway.routing.picker_config import is_ip
     from inferway.routing.settings import RoutingSettings
 
     check_sources(paths, backend, sim, simulate=simulate)
     if policy not in POLICIES:
-        raise typer.BadParameter(f"{policy!r} is not one of {', '.join(POLICIES)}")
+        raise typer.BadParameter(f"--policy: {policy!r} is not one of {', '.join(POLICIES)}")
+    if not is_ip(host):
+        raise typer.BadParameter(f"--host: not an IP address: {host}")
     set_up_logging("control", level=log_level)
     options = GatewayOptions(
         routing=RoutingSettings(
@@ -129,7 +132,7 @@ def start(
     from dataclasses import replace
 
     from inferway.cli.demo.manifests import free_ports
-    from inferway.cli.gateway import StartError
+    from inferway.cli.gateway import StartError, StoppedError
     from inferway.sources.backends import BackendError
 
     arguments: list[str] = []
@@ -145,6 +148,9 @@ def start(
         asyncio.run(serve(options, paths, backends))
     except (StartError, BackendError) as error:
         typer.echo(f"inferway cannot start: {error}", err=True)
+        return 1
+    except StoppedError as error:
+        typer.echo(f"inferway had to stop: {error}", err=True)
         return 1
     return 0
 
@@ -178,7 +184,7 @@ async def serve(options: GatewayOptions, paths: list[Path], backends: list[str])
         snapshots = single(first)
     with private_run_directory() as directory:
         program = checked_program(options, first, directory)
-        line = StatusLine(options)
+        line = StatusLine(options, clock=loop.time)
         try:
             await Gateway(options, program, snapshots, hurry=hurry).run(stop, line.start)
         finally:

@@ -58,6 +58,7 @@ def sim(
     """
     import asyncio
 
+    from inferway.cli.supervise import leaves
     from inferway.observability.logging import set_up_logging
     from inferway.simulator.app import SimOptions
     from inferway.simulator.faults import FaultRule
@@ -67,7 +68,7 @@ def sim(
         if manifests:
             options = options_of(manifests, speed=speed, seed=seed)
         else:
-            numbers = tuple(int(port) for port in ports.split(",") if port)
+            numbers = tuple(port_number(port) for port in names(ports))
             options = [
                 SimOptions(
                     model=model,
@@ -85,15 +86,25 @@ def sim(
             one.parameters()
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    reasons: list[Exception] = []
     try:
         asyncio.run(serve_all(options))
     except* OSError as group:
-        typer.echo(f"cannot start: {group.exceptions[0]}", err=True)
-        raise SystemExit(1) from group
+        reasons = leaves(group)
+    if reasons:
+        typer.echo(f"cannot start: {reasons[0]}", err=True)
+        raise typer.Exit(1)
 
 
 def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def port_number(text: str) -> int:
+    """ValueError when it is none."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ValueError(f"--ports: not a port: {text}")
+    return int(text)
 
 
 def options_of(manifests: list[Path], *, speed: float, seed: int) -> list[SimOptions]:

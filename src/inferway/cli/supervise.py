@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from inferway.envoy.launcher import with_parent
 from inferway.observability.logging import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = get_logger("supervisor")
 
@@ -59,8 +62,12 @@ class Part(Protocol):
         ...
 
 
-async def keep_up(part: Part, stopping: asyncio.Event) -> None:
-    """Runs the part again and again until `stopping`. PartFailedError when it does not come up."""
+async def keep_up(
+    part: Part, stopping: asyncio.Event, *, on_restart: Callable[[str], None] = lambda _name: None
+) -> None:
+    """Runs the part again and again until `stopping`. PartFailedError when it does not come up.
+    `on_restart` hears the part's name whenever it ended by itself.
+    """
     loop = asyncio.get_running_loop()
     back_off = BackOff()
     while not stopping.is_set():
@@ -75,6 +82,7 @@ async def keep_up(part: Part, stopping: asyncio.Event) -> None:
                 f"the last time with exit code {code}"
             )
         part.restarts += 1
+        on_restart(part.name)
         log.error("part_ended", part=part.name, code=code, restart_in_s=pause_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -103,7 +111,11 @@ class Command:
             stdout=asyncio.subprocess.DEVNULL,  # parts talk on stderr; stdout is for data
             start_new_session=True,  # Ctrl-C is the supervisor's to handle, in order
         )
-        return await self._process.wait()
+        try:
+            return await self._process.wait()
+        finally:
+            if self._process.returncode is None:  # cancelled: nobody else will end it
+                self._process.kill()
 
     async def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """SIGTERM, then SIGKILL after `timeout_s`. Safe before the start and twice."""
@@ -120,3 +132,11 @@ class Command:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """The exceptions of a group, however deep."""
+    found: list[Exception] = []
+    for one in group.exceptions:
+        found += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from inferway.cli.conditions import Told, told, words
+
+if TYPE_CHECKING:
+    from inferway.resources import ResourceKey, ResourceSet
+    from inferway.resources.problems import Severity
+    from inferway.routing.status import ObjectStatus
 
 
 def validate(
@@ -21,23 +28,42 @@ def validate(
     Example: inferway validate ./manifests
     """
     from inferway.picker.scheduling.registry import POLICIES
-    from inferway.resources.conditions import ConditionStatus
+    from inferway.resources.problems import Severity
     from inferway.routing.settings import RoutingSettings
     from inferway.routing.translate import translate
     from inferway.sources.directory import load
 
     snapshot = load(paths)
-    for problem in snapshot.problems:
-        typer.echo(str(problem), err=problem.is_error)
     translation = translate(snapshot.resources, settings=RoutingSettings(policies=tuple(POLICIES)))
-    unmet = 0
+    lines = [(problem.severity, str(problem)) for problem in snapshot.problems]
     for status in translation.statuses:
-        for condition in status.conditions:
-            if condition.status is ConditionStatus.FALSE:
-                unmet += 1
-                typer.echo(
-                    f"{status.key.kind} {status.key.name}: {condition.reason}: {condition.message}"
-                )
-    errors = sum(problem.is_error for problem in snapshot.problems) + unmet
-    typer.echo(f"{len(snapshot.resources)} objects, {errors} errors", err=True)
+        for level, condition in troubles(status):
+            severity = Severity.WARNING if condition["type"] == "Selected" else Severity.ERROR
+            where = f" ({level})" if level else ""
+            text = f"{where}: {words(condition)}: {condition['message']}"
+            lines.append((severity, place_of(snapshot.resources, status.key, severity) + text))
+    for warning in translation.warnings:
+        severity = Severity.WARNING
+        place = place_of(snapshot.resources, warning.key, severity) if warning.key else "warning"
+        field = f": {warning.field}" if warning.field else ""
+        lines.append((severity, f"{place}{field}: {warning.message}"))
+    lines.sort(key=lambda line: line[0] is not Severity.ERROR)
+    for _severity, text in lines:
+        typer.echo(text)
+    errors = sum(severity is Severity.ERROR for severity, _text in lines)
+    counts = f"{len(snapshot.resources)} objects, {errors} errors, {len(lines) - errors} warnings"
+    typer.echo(counts, err=True)
     raise typer.Exit(1 if errors else 0)
+
+
+def troubles(status: ObjectStatus) -> list[Told]:
+    """What keeps the object from being served. `Programmed` only repeats it."""
+    found = told(status.manifest())
+    return [one for one in found if one.is_trouble and one.condition["type"] != "Programmed"]
+
+
+def place_of(resources: ResourceSet, key: ResourceKey, severity: Severity) -> str:
+    """Where an object was read, how bad it is, and its name. One that was made up has no place."""
+    name = f"{key.kind} {f'{key.namespace}/' if key.namespace else ''}{key.name}"
+    entry = resources.entries.get(key)
+    return f"{entry.origin}: {severity.value}: {name}" if entry else f"{severity.value}: {name}"

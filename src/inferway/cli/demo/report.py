@@ -20,26 +20,30 @@ BAR_WIDTH = 30
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """One run of the shared-document load under one policy."""
+    """One run of the shared-document load under one policy. None: no request succeeded."""
 
     policy: str
-    hit_ratio: float
-    ttft_mean_s: float
-    ttft_p50_s: float
+    hit_ratio: float | None
+    ttft_mean_s: float | None
+    ttft_p50_s: float | None
     errors: int
 
 
 def affinity(policy: str, seen: Sequence[Seen]) -> Affinity:
-    good = [s for s in seen if s.status == 200]
-    prompt_tokens = sum(s.prompt_tokens for s in good)
-    ttfts = [s.ttft_s for s in good] or [float("nan")]
+    good = [s for s in seen if s.good]
+    ttfts = [s.ttft_s for s in good]
     return Affinity(
         policy=policy,
-        hit_ratio=sum(s.cached_tokens for s in good) / max(prompt_tokens, 1),
-        ttft_mean_s=statistics.fmean(ttfts),
-        ttft_p50_s=statistics.median(ttfts),
+        hit_ratio=cached_share(good),
+        ttft_mean_s=statistics.fmean(ttfts) if ttfts else None,
+        ttft_p50_s=statistics.median(ttfts) if ttfts else None,
         errors=len(seen) - len(good),
     )
+
+
+def cached_share(seen: Sequence[Seen]) -> float | None:
+    prompt_tokens = sum(s.prompt_tokens for s in seen)
+    return sum(s.cached_tokens for s in seen) / prompt_tokens if prompt_tokens else None
 
 
 def bar(value: float, largest: float) -> Text:
@@ -47,9 +51,19 @@ def bar(value: float, largest: float) -> Text:
     return Text("█" * filled + "·" * (BAR_WIDTH - filled))
 
 
+def percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.0%}"
+
+
+def milliseconds(duration_s: float | None) -> str:
+    return "unknown" if duration_s is None else f"{duration_s * 1000:.0f} ms"
+
+
 def traffic_table(title: str, seen: Sequence[Seen]) -> Table:
-    """Requests per model server, with the share of cached prompt tokens."""
-    requests = Counter(s.server or f"HTTP {s.status}" for s in seen)
+    """Requests per model server, with the share of cached prompt tokens; those that nobody answered
+    by their status.
+    """
+    requests = Counter(where(s) for s in seen)
     table = Table(title=title, title_justify="left")
     table.add_column("model server")
     table.add_column("requests", justify="right")
@@ -57,17 +71,20 @@ def traffic_table(title: str, seen: Sequence[Seen]) -> Table:
     table.add_column("")
     table.add_column("prompt cached", justify="right")
     for server, count in sorted(requests.items()):
-        here = [s for s in seen if s.server == server]
-        prompt_tokens = sum(s.prompt_tokens for s in here)
-        cached = sum(s.cached_tokens for s in here) / prompt_tokens if prompt_tokens else 0.0
         table.add_row(
             server,
             str(count),
             f"{count / len(seen):.0%}",
             bar(count, max(requests.values())),
-            f"{cached:.0%}",
+            percent(cached_share([s for s in seen if where(s) == server])),
         )
     return table
+
+
+def where(seen: Seen) -> str:
+    if seen.server:
+        return seen.server
+    return f"HTTP {seen.status}" if seen.status else "no answer"
 
 
 def policy_table(runs: Sequence[Affinity]) -> Table:
@@ -79,13 +96,13 @@ def policy_table(runs: Sequence[Affinity]) -> Table:
     table.add_column("mean TTFT", justify="right")
     table.add_column("p50 TTFT", justify="right")
     table.add_column("mean TTFT, as a bar")
-    longest = max(run.ttft_mean_s for run in runs)
+    longest = max(run.ttft_mean_s or 0.0 for run in runs)
     for run in runs:
         table.add_row(
             run.policy,
-            f"{run.hit_ratio:.0%}",
-            f"{run.ttft_mean_s * 1000:.0f} ms",
-            f"{run.ttft_p50_s * 1000:.0f} ms",
-            bar(run.ttft_mean_s, longest),
+            percent(run.hit_ratio),
+            milliseconds(run.ttft_mean_s),
+            milliseconds(run.ttft_p50_s),
+            bar(run.ttft_mean_s or 0.0, longest),
         )
     return table

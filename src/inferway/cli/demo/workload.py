@@ -35,10 +35,15 @@ class Seen:
     """What the client saw of one request."""
 
     server: str  # the model server's name, from its own response header; empty when there was none
-    status: int
+    status: int  # 0: no answer
+    complete: bool  # the stream came to its proper end
     ttft_s: float
     prompt_tokens: int
     cached_tokens: int
+
+    @property
+    def good(self) -> bool:
+        return self.status == 200 and self.complete
 
 
 def chats(count: int, *, model: str, seed: int) -> list[Ask]:
@@ -102,18 +107,24 @@ async def send(session: aiohttp.ClientSession, base_url: str, ask: Ask) -> Seen:
         "stream_options": {"include_usage": True},
     }
     started_s = loop.time()
+    server, status, complete = "", 0, False
     first_s: float | None = None
     prompt_tokens = cached_tokens = 0
-    async with session.post(f"{base_url}/v1/chat/completions", json=body) as reply:
-        async for line in reply.content:
-            if not line.startswith(b"data: {"):
-                continue
-            if first_s is None:
-                first_s = loop.time()
-            usage = json.loads(line[6:]).get("usage")
-            if usage:
-                prompt_tokens = usage["prompt_tokens"]
-                cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        ttft_s = (first_s if first_s is not None else loop.time()) - started_s
-        server = reply.headers.get("x-inference-pod", "")
-        return Seen(server, reply.status, ttft_s, prompt_tokens, cached_tokens)
+    try:
+        async with session.post(f"{base_url}/v1/chat/completions", json=body) as reply:
+            server, status = reply.headers.get("x-inference-pod", ""), reply.status
+            async for line in reply.content:
+                complete = complete or line.startswith(b"data: [DONE]")
+                if not line.startswith(b"data: {"):
+                    continue
+                if first_s is None:
+                    first_s = loop.time()
+                usage = json.loads(line[6:]).get("usage")
+                if usage:
+                    details = usage.get("prompt_tokens_details") or {}
+                    prompt_tokens = usage["prompt_tokens"]
+                    cached_tokens = details.get("cached_tokens") or 0
+    except (aiohttp.ClientError, TimeoutError):
+        complete = False  # counts as an error, whatever had come before
+    ttft_s = (first_s if first_s is not None else loop.time()) - started_s
+    return Seen(server, status, complete, ttft_s, prompt_tokens, cached_tokens)
