@@ -146,4 +146,5 @@ class PoolRuntime:
             known.clear()
             self._known_revision = revision
         if model not in known:
-            known[model] = self._scheduler.knows(model)
+            # A request without a model (any path that is not OpenAI's) is for every server.
+            known[model] = self._scheduler.knows(model) if model else None
