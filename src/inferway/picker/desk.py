@@ -15,7 +15,7 @@ from inferway._native import Done, First, Pick
 from inferway.observability.logging import get_logger
 from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
-from inferway.picker.runtime import Runtime
+from inferway.picker.runtime import PICKED, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ class PickDesk:
                 self._failure_told = True
                 self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
             return self.runtime.refuse(Outcome.FAILED, pick)[1]
-        if outcome is Outcome.PICKED:
+        if outcome is PICKED:
             self._remember(streams, pick.stream, pick.pool, pick.model).requests += 1
         return answer
 

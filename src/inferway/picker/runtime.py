@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from inferway._native import encode_endpoints
 from inferway.picker.outcome import OUTCOMES, Outcome, refusal
-from inferway.picker.scheduling.decide import NoEndpoint, PoolScheduler
+from inferway.picker.scheduling.decide import Decision, PoolScheduler
 from inferway.picker.scheduling.registry import policy
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # Clients choose model names, so what is remembered of them is bounded.
 MODELS_REMEMBERED_MAX: Final = 4_096
-_PICKED: Final = OUTCOMES.index(Outcome.PICKED)
+PICKED: Final = Outcome.PICKED  # reading it from the enum costs as much as a call
+_PICKED_INDEX: Final = OUTCOMES.index(PICKED)
 
 
 class Runtime:
@@ -124,11 +125,11 @@ class PoolRuntime:
         decision = self._scheduler.decide(
             pick, filter_id=connection, now_s=now_s, priority=priority
         )
-        if isinstance(decision, NoEndpoint):
+        if not isinstance(decision, Decision):
             return Outcome.NO_ENDPOINT, b""
         _, _, endpoints, uncached, context = decision
         counters = self._counters
-        counters.outcomes[_PICKED] += 1
+        counters.outcomes[_PICKED_INDEX] += 1
         counters.priorities[priority] = counters.priorities.get(priority, 0) + 1
         prompt = pick.prompt_bytes / layer.estimates.of(model).bytes_per_token
         if prompt < uncached:  # the charge is rounded, and at least 1
@@ -137,7 +138,7 @@ class PoolRuntime:
         counters.prompt_tokens += prompt
         counters.matched_tokens += matched
         self._metrics.hit_ratio.observe(matched / prompt)
-        return Outcome.PICKED, encode_endpoints(pick.stream, uncached, context, endpoints, "")
+        return PICKED, encode_endpoints(pick.stream, uncached, context, endpoints, "")
 
     def _ask(self, model: str) -> None:
         """Remembers `PoolScheduler.knows`, because it looks at every endpoint."""

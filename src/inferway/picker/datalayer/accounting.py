@@ -86,12 +86,14 @@ class InFlight:
         elif stream in streams:
             self._unbook(streams[stream])
         streams[stream] = charge
-        charge.site = site = self._sites.get(charge.address) or self._site(charge.address)
+        address, model = charge.address, charge.model
+        charge.site = site = self._sites.get(address) or self._site(address)
         _book(charge)
-        count = site.models.get(charge.model, 0)
-        site.models[charge.model] = count + 1
+        models = site.models
+        count = models.get(model, 0)
+        models[model] = count + 1
         if count == 0 and self._active_changed is not None:
-            self._active_changed(charge.address, charge.model)
+            self._active_changed(address, model)
 
     def replay(self, filter_id: int, frame: Open) -> None:
         """A stream that an earlier picker (or nobody: fail-open) placed and that still runs."""

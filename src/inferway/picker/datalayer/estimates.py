@@ -18,7 +18,7 @@ OUTPUT_TOKENS = 200.0
 BYTES_PER_TOKEN = 4.0
 # Shorter prompts are mostly chat template, which the engine adds and we do not see.
 _PROMPT_TOKENS_MIN = 32
-_BYTES_PER_TOKEN_RANGE = (0.5, 32.0)
+_BYTES_PER_TOKEN_MIN, _BYTES_PER_TOKEN_MAX = 0.5, 32.0
 _OUTPUT_TOKENS_MAX = 1_000_000
 _WEIGHT = 0.05  # remembers about the last forty requests
 _MODELS_MAX = 1024
@@ -46,15 +46,16 @@ class Estimates:
         self, model: str, *, prompt_bytes: int, prompt_tokens: int, completion_tokens: int
     ) -> None:
         """Takes the usage of a request that ended complete. `prompt_bytes` 0: not known."""
-        estimate = self._models.get(model)
+        estimate, overall = self._models.get(model), self.overall
         if estimate is None:
             if len(self._models) >= self._models_max:
                 return
             estimate = self._models[model] = Estimate()
-        ratio = prompt_bytes / prompt_tokens if prompt_tokens >= _PROMPT_TOKENS_MIN else 0.0
-        low, high = _BYTES_PER_TOKEN_RANGE
-        for mean in (estimate, self.overall):
-            if 1 <= completion_tokens <= _OUTPUT_TOKENS_MAX:
-                mean.output_tokens += _WEIGHT * (completion_tokens - mean.output_tokens)
-            if low <= ratio <= high:
-                mean.bytes_per_token += _WEIGHT * (ratio - mean.bytes_per_token)
+        if 1 <= completion_tokens <= _OUTPUT_TOKENS_MAX:
+            estimate.output_tokens += _WEIGHT * (completion_tokens - estimate.output_tokens)
+            overall.output_tokens += _WEIGHT * (completion_tokens - overall.output_tokens)
+        if prompt_tokens >= _PROMPT_TOKENS_MIN:
+            ratio = prompt_bytes / prompt_tokens
+            if _BYTES_PER_TOKEN_MIN <= ratio <= _BYTES_PER_TOKEN_MAX:
+                estimate.bytes_per_token += _WEIGHT * (ratio - estimate.bytes_per_token)
+                overall.bytes_per_token += _WEIGHT * (ratio - overall.bytes_per_token)

@@ -115,7 +115,10 @@ class PoolPrefix:
         self._nothing = self.nothing.tobytes()
 
     def match(self, hashes: NDArray[np.uint64], model: str) -> Floats:
-        """Bytes of the prompt's beginning that each row probably has cached, shape (N,)."""
+        """Bytes of the prompt's beginning that each row probably has cached, shape (N,).
+
+        The caller may change the array, unless it is `nothing`.
+        """
         if not len(hashes):
             return self.nothing
         found = self._index.match(hashes, self._seed_of(model), self._slots_end)

@@ -150,7 +150,7 @@ class EndpointTable:
         self._view = None
 
     def refresh_ages(self, now_s: float) -> None:
-        """Brings `metrics_age_s` up to date; once per batch is enough."""
+        """Brings `metrics_age_s` up to date; once in a while and after a scrape is enough."""
         np.subtract(now_s, self._scraped_at, out=self._ages)
 
     def set_ready(self, row: int, ready: bool) -> None:

@@ -18,7 +18,7 @@ reasonable reading; `inferway.testing` will check it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,9 @@ class Endpoints:
 class Random(Protocol):
     """The part of numpy's Generator that policies may use."""
 
+    @overload
+    def random(self) -> float: ...
+    @overload
     def random(self, size: int) -> Floats: ...
 
 

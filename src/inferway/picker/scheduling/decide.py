@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Bools, Endpoints, Floats, Policy, Random
 
 _TOKENS_MAX = 0xFFFF_FFFF  # the protocol carries u32
+_new = tuple.__new__  # takes a third of what the constructor of a named tuple takes
+_AGES_REFRESH_S = 0.001  # ages are a matter of tenths of a second
 _REMEMBERED_MAX = 1024  # models, and orders of endpoints
 
 
@@ -82,6 +84,7 @@ class PoolScheduler:
         self._revision = -1  # of the catalog, for which `_models` holds
         self._models: dict[str, _Model] = {}
         self._named: dict[tuple[int, ...], str] = {}
+        self._scale = np.array(1.0)  # as an array, because a ufunc takes it faster than a float
 
     @property
     def policy(self) -> Policy:
@@ -105,10 +108,10 @@ class PoolScheduler:
         layer, table, prefix = data.layer, data.table, data.prefix
         model = model or pick.model
         hashes = pick.hashes
-        if now_s != self._aged_at_s:
+        view = table.view()
+        if view is not self._view or not 0.0 <= now_s - self._aged_at_s < _AGES_REFRESH_S:
             table.refresh_ages(now_s)
             self._aged_at_s = now_s
-        view = table.view()
         known = self._models.get(model)
         if known is None or view is not self._view or layer.catalog.revision != self._revision:
             known = self._know(model, view)
@@ -120,8 +123,10 @@ class PoolScheduler:
         row = rows[0]
         address = table.addresses[row]
         prompt = request.prompt_tokens
-        uncached = _tokens(prompt - request.matched_tokens.item(row))
-        context = _tokens(prompt + request.output_tokens)
+        uncached = int(prompt - request.matched_tokens.item(row) + 0.5) or 1
+        context = int(prompt + request.output_tokens + 0.5)
+        if context > _TOKENS_MAX:  # and so it may be with `uncached`, which is never more
+            uncached, context = min(uncached, _TOKENS_MAX), _TOKENS_MAX
         self._sequence += 1
         table.count_pick(row)
         charge = Charge(address, model, uncached, context, pick.prompt_bytes)
@@ -129,7 +134,9 @@ class PoolScheduler:
         if known.adapter:
             layer.lora.placed(address, model)
         prefix.insert(row, hashes, model)
-        return Decision(row, address, self._names(rows), uncached, context)
+        order = tuple(rows)
+        endpoints = self._named.get(order) or self._name(order)
+        return _new(Decision, (row, address, endpoints, uncached, context))
 
     def _request(
         self, pick: PickRequest, matched: Floats, model: str, priority: int, known: _Model
@@ -144,9 +151,10 @@ class PoolScheduler:
             prompt = 1.0
         if matched is not self._data.prefix.nothing and prompt_bytes > 0:
             # The blocks matched are at most the prompt; an engine always computes its last token.
-            matched = matched * ((prompt - 1.0) / prompt_bytes)
+            self._scale[()] = (prompt - 1.0) / prompt_bytes
+            np.multiply(matched, self._scale, matched)  # it was made for this request
         tiers = self._data.lora.tiers(model) if known.adapter else None
-        return Request(prompt, output, priority, matched, tiers)
+        return _new(Request, (prompt, output, priority, matched, tiers))
 
     def _know(self, model: str, view: Endpoints) -> _Model:
         catalog = self._data.layer.catalog
@@ -170,19 +178,10 @@ class PoolScheduler:
             mask = ready
         return None if mask.all() else mask
 
-    def _names(self, rows: list[int]) -> str:
+    def _name(self, order: tuple[int, ...]) -> str:
         """The destination header. Rows come in the same orders again and again."""
-        key = tuple(rows)
-        named = self._named.get(key)
-        if named is None:
-            if len(self._named) >= _REMEMBERED_MAX:
-                self._named.clear()
-            addresses = self._data.table.addresses
-            named = self._named[key] = ",".join([addresses[row] for row in rows])
+        if len(self._named) >= _REMEMBERED_MAX:
+            self._named.clear()
+        addresses = self._data.table.addresses
+        named = self._named[order] = ",".join([addresses[row] for row in order])
         return named
-
-
-def _tokens(estimate: float) -> int:
-    """A charge: a whole number from 1 to what the protocol can carry."""
-    tokens = int(estimate + 0.5) or 1
-    return tokens if tokens < _TOKENS_MAX else _TOKENS_MAX  # noqa: FURB136 - min() costs more

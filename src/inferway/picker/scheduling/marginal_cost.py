@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy import multiply
 
 from inferway.picker.scheduling.engine_constants import EngineConstants
 
@@ -40,7 +41,7 @@ _FOREIGN_PROMPT_TOKENS, _FOREIGN_OUTPUT_TOKENS = 1_000.0, 200.0
 _KV_HIGH, _KV_UNKNOWN, _KV_FULL = 0.8, 0.9, 0.99
 _KV_BARRIER_S = 1.0
 # A larger product would wake the threads of the linear algebra library, which spin afterwards.
-_PRODUCT_BYTES_MAX = 8 * 2_000
+_PRODUCT_BYTES_MAX = 8 * 1_500
 
 
 class MarginalCost:
@@ -51,60 +52,67 @@ class MarginalCost:
         self._token_s = _STALL_WEIGHT / k.prefill_tokens_per_s
         self._pair_s = _STALL_WEIGHT * k.attention_s / 2.0
         self._adapter_s = np.array([0.0, k.adapter_load_s, 2.0 * k.adapter_load_s, _ADAPTER_FULL_S])
-        # Of the rows of `Endpoints.load`; the second one is the same for every request.
-        self._factors = np.array([0.0, _FIRST_TOKEN_WEIGHT / k.prefill_tokens_per_s, 0.0, 0.0])
+        # Of the rows of `Endpoints.load`, and of the two that `_columns_with` adds.
+        pending_s = _FIRST_TOKEN_WEIGHT / k.prefill_tokens_per_s
+        self._factors = np.array([0.0, pending_s, 0.0, 0.0, -_PREFILL_RATIO, -1.0])
+        self._load_factors = self._factors[:4]
         self._factor = cast("memoryview[float]", self._factors.data)
         # As arrays, because a ufunc takes them in half the time of a float.
         self._token, self._pair = np.array(self._token_s), np.array(self._pair_s)
-        self._ratio = np.array(_PREFILL_RATIO)
-        self._take_over(None)
+        self._columns = np.zeros((6, 0))
+        self._nothing = b""
+        self._endpoints: Endpoints | None = None
+        self._guard_s: Floats | None = None
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
         """The formula with its terms regrouped, because every array operation counts.
 
         With g = w_T/w_E:  w_T·p + w_E·n·p + Ô·b_seq·n = (n + g)·(w_E·p + Ô·b_seq) - g·Ô·b_seq
         With m = matched:  p = (L - m)/R + a_q/2·(L² - m²)
-        Without m that is linear in n, pending and A, so one product; what m saves comes after.
+        So with s = w_E·(m/R + a_q/2·m²), which the match saves, the cost is linear in n, pending,
+        A, s and n·s: one product. Without a match the first three do.
         """
         if endpoints is not self._endpoints:
             self._take_over(endpoints)
         k, length, output = self._constants, request.prompt_tokens, request.output_tokens
         prefill_s = length * (self._token_s + length * self._pair_s)
+        matched = request.matched_tokens
+        factors, columns = self._load_factors, endpoints.load
+        if matched.tobytes() != self._nothing:  # an eighth of what any() takes
+            factors, columns = self._factors, self._columns_with(endpoints, matched)
         factor = self._factor
         factor[0] = prefill_s + output * k.sequence_s
         factor[2] = output * k.context_token_s
         factor[3] = output * k.step_s + _PREFILL_RATIO * prefill_s
         cost: Floats = (
-            self._factors.dot(endpoints.load)
+            factors.dot(columns)
             if len(self._nothing) <= _PRODUCT_BYTES_MAX
-            else np.einsum("i,ij->j", self._factors, endpoints.load)
+            else np.einsum("i,ij->j", factors, columns)
         )
-        matched = request.matched_tokens
-        if matched.tobytes() != self._nothing:  # an eighth of what any() takes
-            cost -= self._saved(matched)
         if self._guard_s is not None:
             cost += self._guard_s
         if request.adapter_tier is not None:
             cost += self._adapter_s[request.adapter_tier.astype(np.intp)]
         return cost
 
-    def _saved(self, matched: Floats) -> Floats:
-        """(n + g)·m·(w_E/R + w_E·a_q/2·m); valid until the next call."""
-        saved, stalled = self._scratch
-        np.multiply(matched, self._pair, saved)
+    def _columns_with(self, endpoints: Endpoints, matched: Floats) -> Floats:
+        """The load, s and n·s, shape (6, N); valid until the next call."""
+        saved = self._saved
+        np.copyto(self._load, endpoints.load)
+        multiply(matched, self._pair, saved)
         np.add(saved, self._token, saved)
-        np.multiply(saved, matched, saved)
-        np.add(self._in_flight, self._ratio, stalled)
-        return np.multiply(saved, stalled, saved)
+        multiply(saved, matched, saved)
+        multiply(saved, self._in_flight, self._stalled)
+        return self._columns
 
-    def _take_over(self, endpoints: Endpoints | None) -> None:
+    def _take_over(self, endpoints: Endpoints) -> None:
         """Derives what holds for as long as these columns are given."""
-        count = 0 if endpoints is None else len(endpoints)
-        self._endpoints = endpoints
-        self._guard_s = None if endpoints is None else self._guard(endpoints)
-        self._in_flight = np.zeros(0) if endpoints is None else endpoints.in_flight
+        count = len(endpoints)
+        self._endpoints, self._guard_s = endpoints, self._guard(endpoints)
         self._nothing = bytes(8 * count)
-        self._scratch = np.zeros(count), np.zeros(count)
+        self._columns = np.zeros((6, count))
+        self._load, self._in_flight = self._columns[:4], self._columns[0]
+        self._saved, self._stalled = self._columns[4:]
 
     def _guard(self, endpoints: Endpoints) -> Floats | None:
         """Seconds per endpoint; depends on scraped columns only. None: nothing to add anywhere."""

@@ -30,12 +30,8 @@ def choose(costs: Floats, ready: Bools | None, rng: Random, *, fallback_max: int
 
     `ready` None: all of them are. `costs` is not kept and not changed.
     """
-    if len(costs) <= _FEW:
-        return _choose_few(costs, ready, rng, fallback_max)
-    return _choose_many(costs, ready, rng, fallback_max)
-
-
-def _choose_few(costs: Floats, ready: Bools | None, rng: Random, fallback_max: int) -> list[int]:
+    if len(costs) > _FEW:
+        return _choose_many(costs, ready, rng, fallback_max)
     cost: list[float] = costs.tolist()
     if not isfinite(sum(cost)):
         cost = [min(_UNUSABLE, c) for c in cost]
@@ -45,7 +41,7 @@ def _choose_few(costs: Floats, ready: Bools | None, rng: Random, fallback_max: i
     if len(order) > 1 and cost[order[1]] <= (limit := _tied_up_to(cost[order[0]])):
         ties = sum(1 for row in order if cost[row] <= limit)
         tied = sorted(order[:ties])
-        start = int(rng.random(1).item() * ties)
+        start = int(rng.random() * ties)
         order[:ties] = tied[start:] + tied[:start]
     return order[: fallback_max + 1]
 
@@ -69,7 +65,7 @@ def _choose_many(costs: Floats, ready: Bools | None, rng: Random, fallback_max: 
     if cost.item(second) <= (limit := _tied_up_to(least)):
         cost[best] = least
         tied = (cost <= limit).nonzero()[0]
-        start = int(rng.random(1).item() * len(tied))
+        start = int(rng.random() * len(tied))
         rows = [tied.item((start + i) % len(tied)) for i in range(min(count, len(tied)))]
         cost[tied] = _INFINITE
     while len(rows) < count:

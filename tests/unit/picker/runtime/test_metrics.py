@@ -84,10 +84,21 @@ def test_histogram_counts_each_bound_in_its_bucket() -> None:
     histogram = Histogram((1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 2.0, 9.0):
         histogram.observe(value)
-    histogram.observe_times(1.0, 3)
-    assert histogram.counts == [5, 2, 1]
-    assert histogram.total == 17.0
-    assert len(histogram) == 8
+    assert histogram.counts == [2, 2, 1]
+    assert histogram.total == 14.0
+    assert len(histogram) == 5
+
+
+def test_every_request_of_a_batch_waited_for_all_of_it() -> None:
+    metrics = PickerMetrics()
+    metrics.batch(3, 0.0001)
+    metrics.batch(1, 1.0)
+    assert metrics.decision_seconds.counts[3] == 1
+    assert metrics.request_decision_seconds.counts[3] == 3
+    assert metrics.request_decision_seconds.counts[-1] == 1
+    assert metrics.decision_seconds.total == pytest.approx(1.0001)
+    assert metrics.request_decision_seconds.total == pytest.approx(1.0003)
+    assert metrics.batch_requests.total == 4.0
 
 
 async def test_histograms_are_cumulative_on_the_page() -> None:

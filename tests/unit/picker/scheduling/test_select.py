@@ -14,7 +14,7 @@ from inferway.picker.scheduling.select import choose
 class NoRandom:
     """Fails when a draw is made that is not needed."""
 
-    def random(self, size: int) -> np.ndarray:
+    def random(self, size: int = 1) -> np.ndarray:
         raise AssertionError("no tie, no draw")
 
 
