@@ -149,16 +149,20 @@ def nginx(ports: list[int], work: Path) -> Arm:
     location = /get_model_info {{ return 200 '{{"model_path":"{MODEL}"}}'; }}
     location = /health {{ return 200 'ok'; }}
     location = /metrics {{ return 200 'vllm:num_requests_waiting 0\\n'; }}
-    location / {{ return 200 '{REPLY}'; }}
+    # `return` alone would answer before the body has come, which no model server does; mirroring
+    # (to nowhere) makes nginx read it first, and the static handler's failure leads to the reply.
+    location / {{ mirror /nowhere; error_page 403 404 405 =200 @reply; }}
+    location = /nowhere {{ internal; return 204; }}
+    location @reply {{ return 200 '{REPLY}'; }}
   }}"""
         for port in ports
     )
     config = work / "nginx.conf"
     config.write_text(
-        f"""daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx-error.log;
+        f"""daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx-error.log crit;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; keepalive_requests 100000000; keepalive_timeout 600s;
+  access_log off; log_not_found off; keepalive_requests 100000000; keepalive_timeout 600s;
   client_max_body_size 64m; client_body_buffer_size 8m; client_body_temp_path {work}/body;
 {servers}
 }}
