@@ -108,7 +108,7 @@ class Comparison(RuleBasedStateMachine):
         assert len(self.index) == self.model.blocks() <= self.model.blocks_max
         for endpoint in range(ENDPOINTS):
             assert self.index.endpoint_bytes(endpoint) == self.model.size(endpoint)
-        assert self.index.memory_bytes() >= 40 * len(self.index)
+        assert self.index.memory_bytes() >= 32 * len(self.index)
 
 
 TestComparison = Comparison.TestCase

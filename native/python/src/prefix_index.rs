@@ -1,18 +1,23 @@
 //! Which endpoint probably holds which prompt blocks.
 //!
 //! Problem: for each request, find how many bytes of its prompt each of up to 10,000 endpoints has
-//! cached, in microseconds and bounded memory. Model: one table from block key to the endpoints
-//! that hold it (sorted, so that walking a prompt is a merge of sorted lists, and mostly a
-//! comparison of equal ones), and one LRU list per endpoint through a shared slab. Invariants: a
-//! chain's root is always fresher than its leaf, so what is left of a prompt is its beginning; no
-//! endpoint exceeds its capacity, all together never exceed `blocks_max`. What an engine really
-//! holds is not known here.
+//! cached, in microseconds and bounded memory that no cache holds. Model: a slab of blocks, each
+//! with the endpoints that hold it (sorted, so that walking a prompt is a merge of sorted lists,
+//! and mostly a comparison of equal ones), a table from key to block, and one LRU list per endpoint
+//! through a second slab. Blocks of a prompt that came together are neighbours in both slabs, so a
+//! walk tries the neighbour before it asks the table. Invariants: a chain's root is always fresher
+//! than its leaf, so what is left of a prompt is its beginning; no endpoint exceeds its capacity,
+//! all together never exceed `blocks_max`. What an engine really holds is not known here.
 
+mod holders;
+mod prefetch;
+mod table;
+
+use holders::Holders;
 use inferway_wire::blocks::{block_end, BLOCKS_MAX};
-use std::collections::hash_map::Entry;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use prefetch::prefetch;
 use std::mem::size_of;
+use table::Table;
 
 /// Endpoints are small integers; each costs a few words whether it is used or not.
 pub const ENDPOINTS_MAX: usize = 1 << 20;
@@ -21,107 +26,18 @@ pub const BLOCKS_LIMIT: usize = 1 << 31;
 
 const NONE: u32 = u32::MAX;
 
-/// Keys are hashes already.
-#[derive(Default)]
-struct Same(u64);
+/// How far ahead of a walk memory is asked for, in blocks.
+const AHEAD: usize = 16;
 
-impl Hasher for Same {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-type Table = HashMap<u64, Holders, BuildHasherDefault<Same>>;
-
-/// The endpoints that hold a block, ascending, each with its slot in the slab.
-enum Holders {
-    One(u32, u32),
-    Many(Box<Many>),
-}
-
-#[derive(Default)]
-struct Many {
-    endpoints: Vec<u32>,
-    slots: Vec<u32>,
-}
-
-impl Many {
-    fn heap_bytes(&self) -> usize {
-        size_of::<Self>() + (self.endpoints.capacity() + self.slots.capacity()) * size_of::<u32>()
-    }
-}
-
-impl Holders {
-    fn endpoints(&self) -> &[u32] {
-        match self {
-            Self::One(endpoint, _) => std::slice::from_ref(endpoint),
-            Self::Many(many) => &many.endpoints,
-        }
-    }
-
-    fn slot(&self, endpoint: u32) -> Option<u32> {
-        match self {
-            Self::One(only, slot) => (*only == endpoint).then_some(*slot),
-            Self::Many(many) => {
-                let at = many.endpoints.binary_search(&endpoint).ok()?;
-                Some(many.slots[at])
-            }
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::One(..) => 0,
-            Self::Many(many) => many.heap_bytes(),
-        }
-    }
-
-    fn add(&mut self, endpoint: u32, slot: u32) {
-        if let Self::One(only, only_slot) = *self {
-            *self = Self::Many(Box::new(Many {
-                endpoints: vec![only],
-                slots: vec![only_slot],
-            }));
-        }
-        if let Self::Many(many) = self {
-            let at = many.endpoints.partition_point(|known| *known < endpoint);
-            many.endpoints.insert(at, endpoint);
-            many.slots.insert(at, slot);
-        }
-    }
-
-    /// Of several holders only: the last one goes with the table's entry.
-    fn remove(&mut self, endpoint: u32) {
-        let Self::Many(many) = self else {
-            return;
-        };
-        if let Ok(at) = many.endpoints.binary_search(&endpoint) {
-            many.endpoints.remove(at);
-            many.slots.remove(at);
-        }
-        if let ([only], [slot]) = (&many.endpoints[..], &many.slots[..]) {
-            *self = Self::One(*only, *slot);
-        } else if many.endpoints.len() * 4 < many.endpoints.capacity() {
-            many.endpoints.shrink_to(many.endpoints.len() * 2);
-            many.slots.shrink_to(many.slots.len() * 2);
-        }
-    }
+struct Block {
+    key: u64,
+    holders: Holders,
 }
 
 /// One block on one endpoint. `older` also chains the free slots.
 #[derive(Clone, Copy)]
 struct Slot {
-    key: u64,
+    block: u32,
     newer: u32,
     older: u32,
     bytes: u32,
@@ -145,32 +61,41 @@ const EMPTY: Lru = Lru {
 pub struct PrefixIndex {
     blocks_max: usize,
     table: Table,
+    blocks: Vec<Block>,
+    blocks_free: u32,
     slots: Vec<Slot>,
-    free: u32,
-    blocks: usize,
+    slots_free: u32,
+    /// Slots in use.
+    held: usize,
     endpoints: Vec<Lru>,
-    /// Memory of the holder lists that stand outside the table.
+    /// Memory of the holder lists that stand outside the blocks.
     holders_bytes: usize,
     /// Endpoints that still match, while a prompt is walked.
     matching: Vec<u32>,
+    /// Blocks of the prompt that was walked last, from its beginning on: an insert mostly follows
+    /// the match of the same prompt. They may be gone since, so their keys are compared.
+    walked: Vec<u32>,
 }
 
 impl PrefixIndex {
     pub fn new(blocks_max: usize) -> Self {
         Self {
             blocks_max,
-            table: Table::default(),
+            table: Table::new(),
+            blocks: Vec::new(),
+            blocks_free: NONE,
             slots: Vec::new(),
-            free: NONE,
-            blocks: 0,
+            slots_free: NONE,
+            held: 0,
             endpoints: Vec::new(),
             holders_bytes: 0,
             matching: Vec::new(),
+            walked: Vec::new(),
         }
     }
 
     pub fn len(&self) -> usize {
-        self.blocks
+        self.held
     }
 
     pub fn endpoint_bytes(&self, endpoint: usize) -> u64 {
@@ -179,16 +104,12 @@ impl PrefixIndex {
 
     /// What the index has allocated, up to the allocator's own overhead.
     pub fn memory_bytes(&self) -> usize {
-        // The table keeps one control byte per bucket and fills at most 7/8 of its buckets.
-        let buckets = match self.table.capacity() {
-            0 => 0,
-            capacity => (capacity * 8 / 7).next_power_of_two(),
-        };
         size_of::<Self>()
-            + buckets * (size_of::<(u64, Holders)>() + 1)
+            + self.table.memory_bytes()
+            + self.blocks.capacity() * size_of::<Block>()
             + self.slots.capacity() * size_of::<Slot>()
             + self.endpoints.capacity() * size_of::<Lru>()
-            + self.matching.capacity() * size_of::<u32>()
+            + (self.matching.capacity() + self.walked.capacity()) * size_of::<u32>()
             + self.holders_bytes
     }
 
@@ -203,10 +124,11 @@ impl PrefixIndex {
         let mut matching = std::mem::take(&mut self.matching);
         matching.clear();
         let mut matched = 0;
-        for hash in hashes.iter().take(BLOCKS_MAX) {
-            let Some(holders) = self.table.get(&(hash ^ seed)) else {
-                break;
-            };
+        let mut walk = Walk::new(hashes, seed);
+        self.walked.clear();
+        while let Some(block) = walk.locate(self, matched) {
+            self.walked.push(block);
+            let holders = &self.blocks[block as usize].holders;
             let holders = below(holders.endpoints(), result.len());
             if matched == 0 {
                 matching.extend_from_slice(holders);
@@ -228,10 +150,18 @@ impl PrefixIndex {
     pub fn insert(&mut self, endpoint: usize, hashes: &[u64], seed: u64) {
         self.lru(endpoint);
         let hashes = &hashes[..hashes.len().min(BLOCKS_MAX)];
+        let walked = self.walk_on(hashes, seed);
+        for block in &walked {
+            let block = self.blocks.get(*block as usize);
+            if let Some(slot) = block.and_then(|block| block.holders.slot(endpoint as u32)) {
+                prefetch(&self.slots, slot as usize);
+            }
+        }
         // From leaf to root, so that the root ends up freshest.
         for (position, hash) in hashes.iter().enumerate().rev() {
-            self.touch(endpoint, hash ^ seed, position);
+            self.touch(endpoint, hash ^ seed, position, walked[position]);
         }
+        self.walked = walked;
         self.shrink_to_capacity(endpoint);
         self.shrink_to_limit();
     }
@@ -257,7 +187,7 @@ impl PrefixIndex {
 
     /// The endpoint with the most bytes gives up its oldest until all fit.
     fn shrink_to_limit(&mut self) {
-        while self.blocks > self.blocks_max {
+        while self.held > self.blocks_max {
             let mut fullest = 0;
             let mut second_bytes = 0;
             for (endpoint, lru) in self.endpoints.iter().enumerate().skip(1) {
@@ -268,54 +198,114 @@ impl PrefixIndex {
                     second_bytes = second_bytes.max(lru.bytes);
                 }
             }
-            while self.blocks > self.blocks_max
+            while self.held > self.blocks_max
                 && self.endpoints[fullest].bytes >= second_bytes
                 && self.forget_oldest(fullest)
             {}
         }
     }
 
-    /// Makes the block the endpoint's freshest; adds it when it is not known there.
-    fn touch(&mut self, endpoint: usize, key: u64, position: usize) {
+    fn is_block(&self, block: u32, key: u64) -> bool {
+        let block = self.blocks.get(block as usize);
+        block.is_some_and(|block| block.key == key && !block.holders.is_free())
+    }
+
+    fn prefetch_block(&self, block: usize) {
+        prefetch(&self.blocks, block);
+    }
+
+    /// What stands outside of a block, which should have been fetched itself.
+    fn prefetch_holders(&self, block: usize) {
+        if let Some(Holders::Many(many)) = self.blocks.get(block).map(|block| &block.holders) {
+            prefetch(many, 0);
+            prefetch(many, many.len() - 1);
+        }
+    }
+
+    fn find_block(&self, key: u64) -> Option<u32> {
+        self.table
+            .find(key, |block| self.blocks[block as usize].key == key)
+    }
+
+    /// The block of each hash, `NONE` where there is none; begins with what the last walk found.
+    fn walk_on(&mut self, hashes: &[u64], seed: u64) -> Vec<u32> {
+        let mut walked = std::mem::take(&mut self.walked);
+        let known = walked.iter().zip(hashes);
+        let known = known.take_while(|(block, hash)| self.is_block(**block, **hash ^ seed));
+        let known = known.count();
+        walked.truncate(known);
+        let mut walk = Walk::new(hashes, seed);
+        walk.near = walked.last().copied().unwrap_or(NONE);
+        walked.extend((known..hashes.len()).map(|at| walk.locate(self, at).unwrap_or(NONE)));
+        walked
+    }
+
+    /// Makes the block the endpoint's freshest; adds it when it is not known there. `block`: its
+    /// number, `NONE` when it was not known at all.
+    fn touch(&mut self, endpoint: usize, key: u64, position: usize, mut block: u32) {
         let owner = endpoint as u32;
-        let next_slot = self.free;
-        let new_slot = if next_slot == NONE {
-            self.slots.len() as u32
-        } else {
-            next_slot
-        };
-        match self.table.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(Holders::One(owner, new_slot));
-            }
-            Entry::Occupied(mut entry) => {
-                let holders = entry.get_mut();
-                if let Some(slot) = holders.slot(owner) {
-                    self.unlink(endpoint, slot);
-                    self.link(endpoint, slot);
-                    return;
-                }
-                let before = holders.heap_bytes();
-                holders.add(owner, new_slot);
-                self.holders_bytes += holders.heap_bytes() - before;
-            }
+        if block == NONE {
+            // It may have come since, when the prompt has it twice.
+            block = self.find_block(key).unwrap_or_else(|| self.add_block(key));
+        }
+        if let Some(slot) = self.blocks[block as usize].holders.slot(owner) {
+            self.unlink(endpoint, slot);
+            self.link(endpoint, slot);
+            return;
         }
         let bytes = (block_end(position + 1) - block_end(position)) as u32;
-        let slot = Slot {
-            key,
+        let slot = self.add_slot(Slot {
+            block,
             newer: NONE,
             older: NONE,
             bytes,
-        };
-        if next_slot == NONE {
-            self.slots.push(slot);
-        } else {
-            self.free = self.slots[new_slot as usize].older;
-            self.slots[new_slot as usize] = slot;
-        }
-        self.link(endpoint, new_slot);
+        });
+        let holders = &mut self.blocks[block as usize].holders;
+        let before = holders.heap_bytes();
+        holders.add(owner, slot);
+        self.holders_bytes += holders.heap_bytes() - before;
+        self.link(endpoint, slot);
         self.endpoints[endpoint].bytes += u64::from(bytes);
-        self.blocks += 1;
+        self.held += 1;
+    }
+
+    /// A block without holders, which it must get.
+    fn add_block(&mut self, key: u64) -> u32 {
+        let block = Block {
+            key,
+            holders: Holders::Free(NONE),
+        };
+        let number = match self.blocks_free {
+            NONE => {
+                self.blocks.push(block);
+                self.blocks.len() as u32 - 1
+            }
+            free => {
+                let place = &mut self.blocks[free as usize];
+                if let Holders::Free(next) = place.holders {
+                    self.blocks_free = next;
+                }
+                *place = block;
+                free
+            }
+        };
+        self.table.insert(key, number);
+        number
+    }
+
+    fn add_slot(&mut self, slot: Slot) -> u32 {
+        match self.slots_free {
+            NONE => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+            free => {
+                let place = &mut self.slots[free as usize];
+                self.slots_free = place.older;
+                *place = slot;
+                free
+            }
+        }
     }
 
     fn link(&mut self, endpoint: usize, slot: u32) {
@@ -351,21 +341,86 @@ impl PrefixIndex {
             return false;
         }
         self.unlink(endpoint, oldest);
-        let Slot { key, bytes, .. } = self.slots[oldest as usize];
+        let Slot { block, bytes, .. } = self.slots[oldest as usize];
         self.endpoints[endpoint].bytes -= u64::from(bytes);
-        self.blocks -= 1;
-        self.slots[oldest as usize].older = self.free;
-        self.free = oldest;
-        if let Entry::Occupied(mut entry) = self.table.entry(key) {
-            if let Holders::Many(_) = entry.get() {
-                let before = entry.get().heap_bytes();
-                entry.get_mut().remove(endpoint as u32);
-                self.holders_bytes -= before - entry.get().heap_bytes();
-            } else {
-                entry.remove();
-            }
+        self.held -= 1;
+        self.slots[oldest as usize].older = self.slots_free;
+        self.slots_free = oldest;
+        let Block { key, holders } = &mut self.blocks[block as usize];
+        if holders.endpoints().len() > 1 {
+            let before = holders.heap_bytes();
+            holders.remove(endpoint as u32);
+            self.holders_bytes -= before - holders.heap_bytes();
+        } else {
+            *holders = Holders::Free(self.blocks_free);
+            self.blocks_free = block;
+            self.table.remove(*key, block);
         }
         true
+    }
+}
+
+/// Goes through a prompt's blocks from its beginning.
+struct Walk<'a> {
+    hashes: &'a [u64],
+    seed: u64,
+    /// The block before.
+    near: u32,
+    /// The block before was no neighbour of the one before it.
+    alone: bool,
+    /// Up to here the table's lines were asked for.
+    asked: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(hashes: &'a [u64], seed: u64) -> Self {
+        Self {
+            hashes: &hashes[..hashes.len().min(BLOCKS_MAX)],
+            seed,
+            near: NONE,
+            alone: false,
+            asked: 0,
+        }
+    }
+
+    /// The block at a position; None: unknown, or the prompt ends before.
+    #[inline]
+    fn locate(&mut self, index: &PrefixIndex, position: usize) -> Option<u32> {
+        let key = self.hashes.get(position)? ^ self.seed;
+        // New blocks are numbered from leaf to root, used ones in either direction.
+        let (before, after) = (self.near.wrapping_sub(1), self.near.wrapping_add(1));
+        let neighbour = if index.is_block(before, key) {
+            index.prefetch_block((before as usize).wrapping_sub(AHEAD));
+            index.prefetch_holders((before as usize).wrapping_sub(AHEAD / 2));
+            Some(before)
+        } else if index.is_block(after, key) {
+            index.prefetch_block(after as usize + AHEAD);
+            index.prefetch_holders(after as usize + AHEAD / 2);
+            Some(after)
+        } else {
+            None
+        };
+        let found = neighbour.or_else(|| self.search(index, key, position));
+        self.alone = neighbour.is_none();
+        self.near = found.unwrap_or(self.near);
+        found
+    }
+
+    /// Asks the table. One search alone begins a run of neighbours; where a second one follows, more
+    /// will, and their lines are asked for at once.
+    fn search(&mut self, index: &PrefixIndex, key: u64, position: usize) -> Option<u32> {
+        if self.alone {
+            let from = self.asked.max(position + 1);
+            self.asked = from.max(self.hashes.len().min(position + 1 + AHEAD));
+            for hash in self.hashes.get(from..self.asked).unwrap_or_default() {
+                index.table.prefetch(hash ^ self.seed);
+            }
+        }
+        let found = index.find_block(key)?;
+        for step in 1..=AHEAD {
+            index.prefetch_block((found as usize).wrapping_sub(step));
+        }
+        Some(found)
     }
 }
 
