@@ -115,9 +115,8 @@ class PoolRuntime:
 
     def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes]:
         """The outcome, and the answer when it is `picked`."""
-        model, layer = pick.model, self._layer
-        known = self._known
-        if layer.catalog.revision != self._known_revision or model not in known:
+        model, known = pick.model, self._known
+        if self._layer.catalog.revision != self._known_revision or model not in known:
             self._ask(model)
         if known[model] is False:
             return Outcome.MODEL_NOT_FOUND, b""
@@ -127,11 +126,10 @@ class PoolRuntime:
         )
         if not isinstance(decision, Decision):
             return Outcome.NO_ENDPOINT, b""
-        _, _, endpoints, uncached, context = decision
+        _, _, endpoints, uncached, context, prompt = decision
         counters = self._counters
         counters.outcomes[_PICKED_INDEX] += 1
         counters.priorities[priority] = counters.priorities.get(priority, 0) + 1
-        prompt = pick.prompt_bytes / layer.estimates.of(model).bytes_per_token
         if prompt < uncached:  # the charge is rounded, and at least 1
             prompt = float(uncached)
         matched = prompt - uncached

@@ -76,7 +76,9 @@ class InFlight:
         self._sites = {a: site for a, site in self._sites.items() if site.places or site.models}
         for streams in self._filters.values():
             for charge in streams.values():
-                _book(charge)
+                pending = 0 if charge.first_seen else charge.uncached_tokens
+                for table, row in charge.site.places:
+                    table.charge(row, pending, charge.context_tokens)
 
     def place(self, filter_id: int, stream: int, charge: Charge) -> None:
         """A pick was made. A stream that was already open moves to the new place."""
@@ -88,7 +90,9 @@ class InFlight:
         streams[stream] = charge
         address, model = charge.address, charge.model
         charge.site = site = self._sites.get(address) or self._site(address)
-        _book(charge)
+        pending = 0 if charge.first_seen else charge.uncached_tokens
+        for table, row in site.places:
+            table.charge(row, pending, charge.context_tokens)
         models = site.models
         count = models.get(model, 0)
         models[model] = count + 1
@@ -150,9 +154,3 @@ class InFlight:
             del self._sites[charge.address]
         if self._active_changed is not None:
             self._active_changed(charge.address, charge.model)
-
-
-def _book(charge: Charge) -> None:
-    pending = 0 if charge.first_seen else charge.uncached_tokens
-    for table, row in charge.site.places:
-        table.charge(row, pending, charge.context_tokens)

@@ -59,6 +59,7 @@ class Decision(NamedTuple):
     endpoints: str  # comma-separated addresses, best first: value of the destination header
     charged_uncached: int
     charged_context: int
+    prompt_tokens: float = 0.0  # the estimate that it rests on
 
 
 class _Model(NamedTuple):
@@ -136,7 +137,7 @@ class PoolScheduler:
         prefix.insert(row, hashes, model)
         order = tuple(rows)
         endpoints = self._named.get(order) or self._name(order)
-        return _new(Decision, (row, address, endpoints, uncached, context))
+        return _new(Decision, (row, address, endpoints, uncached, context, prompt))
 
     def _request(
         self, pick: PickRequest, matched: Floats, model: str, priority: int, known: _Model
