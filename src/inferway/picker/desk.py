@@ -91,7 +91,9 @@ class PickDesk:
                 self._forget(streams, frame.stream)
             else:
                 in_flight.replay(connection, frame)
-                self._remember(streams, frame.stream, frame.pool, frame.model)
+                streams[frame.stream] = counters = self._metrics.model(frame.pool, frame.model)
+                counters.running += 1
+                self._open += 1
         if answers:
             self._picked(now_s)
         return answers
@@ -118,7 +120,11 @@ class PickDesk:
                 self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
             return self.runtime.refuse(Outcome.FAILED, pick)[1]
         if outcome is PICKED:
-            self._remember(streams, pick.stream, pick.pool, pick.model).requests += 1
+            counters = self._metrics.model(pick.pool, pick.model)
+            counters.requests += 1
+            counters.running += 1
+            streams[pick.stream] = counters
+            self._open += 1
         return answer
 
     def _done(self, connection: int, streams: dict[int, ModelCounters], done: Done) -> None:
@@ -141,15 +147,6 @@ class PickDesk:
                 prompt_tokens=done.prompt_tokens,
                 completion_tokens=done.completion_tokens,
             )
-
-    def _remember(
-        self, streams: dict[int, ModelCounters], stream: int, pool: str, model: str
-    ) -> ModelCounters:
-        counters = self._metrics.model(pool, model)
-        streams[stream] = counters
-        counters.running += 1
-        self._open += 1
-        return counters
 
     def _forget(self, streams: dict[int, ModelCounters], stream: int) -> ModelCounters | None:
         counters = streams.pop(stream, None)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+from numpy import multiply
 
 from inferway.picker.datalayer.accounting import Charge
 from inferway.picker.scheduling.contracts import Request
@@ -153,7 +154,7 @@ class PoolScheduler:
         if matched is not self._data.prefix.nothing and prompt_bytes > 0:
             # The blocks matched are at most the prompt; an engine always computes its last token.
             self._scale[()] = (prompt - 1.0) / prompt_bytes
-            np.multiply(matched, self._scale, matched)  # it was made for this request
+            multiply(matched, self._scale, matched)  # it was made for this request
         tiers = self._data.lora.tiers(model) if known.adapter else None
         return _new(Request, (prompt, output, priority, matched, tiers))
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy import multiply
+from numpy import add, copyto, multiply
 
 from inferway.picker.scheduling.engine_constants import EngineConstants
 
@@ -98,9 +98,9 @@ class MarginalCost:
     def _columns_with(self, endpoints: Endpoints, matched: Floats) -> Floats:
         """The load, s and n·s, shape (6, N); valid until the next call."""
         saved = self._saved
-        np.copyto(self._load, endpoints.load)
+        copyto(self._load, endpoints.load)
         multiply(matched, self._pair, saved)
-        np.add(saved, self._token, saved)
+        add(saved, self._token, saved)
         multiply(saved, matched, saved)
         multiply(saved, self._in_flight, self._stalled)
         return self._columns
