@@ -75,6 +75,8 @@ pub struct PrefixIndex {
     /// Blocks of the prompt that was walked last, from its beginning on: an insert mostly follows
     /// the match of the same prompt. They may be gone since, so their keys are compared.
     walked: Vec<u32>,
+    /// Their slots, while a prompt is inserted.
+    walked_slots: Vec<u32>,
 }
 
 impl PrefixIndex {
@@ -91,6 +93,7 @@ impl PrefixIndex {
             holders_bytes: 0,
             matching: Vec::new(),
             walked: Vec::new(),
+            walked_slots: Vec::new(),
         }
     }
 
@@ -104,12 +107,14 @@ impl PrefixIndex {
 
     /// What the index has allocated, up to the allocator's own overhead.
     pub fn memory_bytes(&self) -> usize {
+        let scratch =
+            self.matching.capacity() + self.walked.capacity() + self.walked_slots.capacity();
         size_of::<Self>()
             + self.table.memory_bytes()
             + self.blocks.capacity() * size_of::<Block>()
             + self.slots.capacity() * size_of::<Slot>()
             + self.endpoints.capacity() * size_of::<Lru>()
-            + (self.matching.capacity() + self.walked.capacity()) * size_of::<u32>()
+            + scratch * size_of::<u32>()
             + self.holders_bytes
     }
 
@@ -151,16 +156,23 @@ impl PrefixIndex {
         self.lru(endpoint);
         let hashes = &hashes[..hashes.len().min(BLOCKS_MAX)];
         let walked = self.walk_on(hashes, seed);
-        for block in &walked {
+        let mut slots = std::mem::take(&mut self.walked_slots);
+        slots.clear();
+        slots.extend(walked.iter().map(|block| {
             let block = self.blocks.get(*block as usize);
-            if let Some(slot) = block.and_then(|block| block.holders.slot(endpoint as u32)) {
-                prefetch(&self.slots, slot as usize);
-            }
-        }
+            let slot = block.and_then(|block| block.holders.slot(endpoint as u32));
+            let slot = slot.unwrap_or(NONE);
+            prefetch(&self.slots, slot as usize);
+            slot
+        }));
         // From leaf to root, so that the root ends up freshest.
         for (position, hash) in hashes.iter().enumerate().rev() {
-            self.touch(endpoint, hash ^ seed, position, walked[position]);
+            match slots[position] {
+                NONE => self.touch(endpoint, hash ^ seed, position, walked[position]),
+                slot => self.refresh(endpoint, slot),
+            }
         }
+        self.walked_slots = slots;
         self.walked = walked;
         self.shrink_to_capacity(endpoint);
         self.shrink_to_limit();
@@ -249,8 +261,7 @@ impl PrefixIndex {
             block = self.find_block(key).unwrap_or_else(|| self.add_block(key));
         }
         if let Some(slot) = self.blocks[block as usize].holders.slot(owner) {
-            self.unlink(endpoint, slot);
-            self.link(endpoint, slot);
+            self.refresh(endpoint, slot);
             return;
         }
         let bytes = (block_end(position + 1) - block_end(position)) as u32;
@@ -305,6 +316,13 @@ impl PrefixIndex {
                 *place = slot;
                 free
             }
+        }
+    }
+
+    fn refresh(&mut self, endpoint: usize, slot: u32) {
+        if self.endpoints[endpoint].newest != slot {
+            self.unlink(endpoint, slot);
+            self.link(endpoint, slot);
         }
     }
 
