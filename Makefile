@@ -38,6 +38,9 @@ bench: $(VENV)/.ready ## request overhead against plain Envoy and peers, decisio
 golden: $(VENV)/.ready ## rewrite the golden files from what the code does now; read the diff before you commit it
 	INFERWAY_GOLDEN=refresh $(BIN)/python -m pytest -q tests/golden tests/unit
 
+docs: $(VENV)/.ready ## rewrite the generated parts of docs/*.md
+	$(BIN)/python docs/generate.py
+
 fmt: $(VENV)/.ready ## format Python and Rust
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
 	cargo fmt --manifest-path $(CARGO_MANIFEST) --all
@@ -67,4 +70,4 @@ $(VENV)/.ready: $(VENV)/.deps pyproject.toml $(NATIVE_SOURCES)
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help demo run test check bench golden fmt lock wheel setup clean
+.PHONY: help demo run test check bench golden docs fmt lock wheel setup clean
