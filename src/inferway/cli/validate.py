@@ -49,7 +49,7 @@ def validate(
         lines.append((severity, f"{place}{field}: {warning.message}"))
     lines.sort(key=lambda line: line[0] is not Severity.ERROR)
     for _severity, text in lines:
-        typer.echo(text)
+        typer.echo(text, err=True)
     errors = sum(severity is Severity.ERROR for severity, _text in lines)
     counts = f"{len(snapshot.resources)} objects, {errors} errors, {len(lines) - errors} warnings"
     typer.echo(counts, err=True)
