@@ -159,7 +159,8 @@ def nginx(ports: list[int], work: Path) -> Arm:
     )
     config = work / "nginx.conf"
     config.write_text(
-        f"""daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx-error.log crit;
+        f"""daemon off; worker_processes 1; pid {work}/nginx.pid;
+error_log {work}/nginx-error.log crit;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; log_not_found off; keepalive_requests 100000000; keepalive_timeout 600s;
