@@ -10,18 +10,6 @@ use serde::Deserialize;
 /// A socket address longer than this does not fit into `sockaddr_un`.
 const SOCKET_BYTES_MAX: usize = 107;
 
-fn strip_headers_default() -> Vec<String> {
-    [
-        "x-gateway-model-name",
-        "x-gateway-base-model-name",
-        "x-gateway-destination-endpoint",
-        "x-gateway-destination-endpoint-served",
-        "x-gateway-destination-endpoint-subset",
-    ]
-    .map(String::from)
-    .to_vec()
-}
-
 fn objective_headers_default() -> Vec<String> {
     [
         "x-gateway-inference-objective",
@@ -56,6 +44,10 @@ fn alive_ms_min_default() -> u64 {
     250
 }
 
+fn inline_wait_us_default() -> u64 {
+    150
+}
+
 fn fail_open_default() -> bool {
     false
 }
@@ -65,7 +57,7 @@ fn fail_open_default() -> bool {
 pub struct RouteConfig {
     #[serde(default = "body_bytes_max_default")]
     pub body_bytes_max: u64,
-    #[serde(default = "strip_headers_default")]
+    #[serde(default)]
     pub strip_headers: Vec<String>,
 }
 
@@ -77,6 +69,8 @@ pub struct PickConfig {
     pub hold_ms: u64,
     #[serde(default = "alive_ms_min_default")]
     pub alive_ms_min: u64,
+    #[serde(default = "inline_wait_us_default")]
+    pub inline_wait_us: u64,
     #[serde(default = "objective_headers_default")]
     pub objective_headers: Vec<String>,
     #[serde(default = "fairness_headers_default")]
@@ -151,6 +145,12 @@ impl PickConfig {
                 config.alive_ms_min
             ));
         }
+        if config.inline_wait_us > 10_000 {
+            return Err(format!(
+                "inline_wait_us: not in 0 … 10000: {}",
+                config.inline_wait_us
+            ));
+        }
         check_header_names("objective_headers", &config.objective_headers)?;
         check_header_names("fairness_headers", &config.fairness_headers)?;
         check_header_names("session_headers", &config.session_headers)?;
@@ -173,13 +173,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn route_defaults_to_32_mib_and_the_trust_headers() {
+    fn route_defaults_to_32_mib_and_strips_nothing() {
         let config = RouteConfig::decode(b"").expect("defaults are valid");
         assert_eq!(config.body_bytes_max, 32 << 20);
-        assert_eq!(config.strip_headers.len(), 5);
-        assert!(config
-            .strip_headers
-            .contains(&"x-gateway-destination-endpoint".to_owned()));
+        assert!(config.strip_headers.is_empty());
     }
 
     #[test]
@@ -189,6 +186,7 @@ mod tests {
             .contains("socket"));
         let config = PickConfig::decode(br#"{"socket": "/run/pick.sock"}"#).expect("valid");
         assert_eq!((config.hold_ms, config.alive_ms_min), (1000, 250));
+        assert_eq!(config.inline_wait_us, 150);
         assert_eq!(config.session_headers, ["x-session-id"]);
         assert_eq!(config.objective_headers[1], "x-llm-d-inference-objective");
         assert_eq!(
@@ -227,6 +225,7 @@ mod tests {
             long.as_str(),
             r#"{"socket": "/s", "hold_ms": 60001}"#,
             r#"{"socket": "/s", "alive_ms_min": 1}"#,
+            r#"{"socket": "/s", "inline_wait_us": 10001}"#,
             r#"{"socket": "/s", "extra": 1}"#,
             r#"{"socket": "/s", "session_headers": ["a b"]}"#,
         ] {

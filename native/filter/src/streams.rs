@@ -11,6 +11,7 @@
 //! a connected picker was silent.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use inferway_wire::protocol::{Done, Endpoints, First, Open, Pick, Reject};
 
@@ -43,7 +44,8 @@ pub enum Begun {
 
 struct Waiting<W> {
     pick: Pick,
-    wake: W,
+    /// None: its worker looks for the answer by itself.
+    wake: Option<W>,
     fail_open: bool,
     hold_ns: u64,
     /// Set while the link is down.
@@ -69,47 +71,73 @@ struct Entry<W> {
     state: State<W>,
     /// The connection that has seen PICK or OPEN; 0: none.
     announced: u64,
-    answer: Option<(Answer, W)>,
+    answer: Option<(Answer, Option<W>)>,
+}
+
+/// Stream numbers are counted up here, not chosen by anybody: spreading their bits is enough.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 pub struct Streams<W> {
-    entries: HashMap<u64, Entry<W>>,
+    entries: HashMap<u64, Entry<W>, BuildHasherDefault<NumberHasher>>,
     /// The current connection; 0: none.
     connection: u64,
     connections: u64,
     up: bool,
+    /// Streams that wait to be woken.
+    parked: usize,
 }
 
 impl<W: Wake> Default for Streams<W> {
     fn default() -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             connection: 0,
             connections: 0,
             up: false,
+            parked: 0,
         }
     }
 }
 
 impl<W: Wake> Entry<W> {
-    /// Ends the wait: keeps the answer for the worker and wakes it.
-    fn resolve(&mut self, answer: Answer, placed: impl FnOnce(&mut Pick) -> State<W>) {
+    /// Ends the wait: keeps the answer for the worker and wakes it. Gives how many were woken.
+    fn resolve(&mut self, answer: Answer, placed: impl FnOnce(&mut Pick) -> State<W>) -> usize {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Refused) else {
-            return;
+            return 0;
         };
         let Waiting { mut pick, wake, .. } = *waiting;
         self.state = placed(&mut pick);
         let (_, wake) = self.answer.insert((answer, wake));
-        wake.wake();
+        if let Some(wake) = &wake {
+            wake.wake();
+        }
+        usize::from(wake.is_some())
     }
 
-    fn fail(&mut self, open: bool) {
+    fn fail(&mut self, open: bool) -> usize {
         if open {
             self.resolve(Answer::FailOpen, |pick| {
                 State::Placed(Placed::unanswered(pick))
-            });
+            })
         } else {
-            self.resolve(Answer::FailClose, |_| State::Refused);
+            self.resolve(Answer::FailClose, |_| State::Refused)
         }
     }
 }
@@ -132,14 +160,15 @@ impl<W: Wake> Streams<W> {
         self.up
     }
 
-    /// A request needs an endpoint. `wake` is called only when it has to wait.
+    /// A request needs an endpoint. `wake` is called only when it has to wait; it may give None after
+    /// `Begun::Asked`, when the worker looks for the answer by itself and parks the stream otherwise.
     pub fn begin(
         &mut self,
         mut pick: Pick,
         fail_open: bool,
         hold_ns: u64,
         now_ns: u64,
-        wake: impl FnOnce() -> W,
+        wake: impl FnOnce(Begun) -> Option<W>,
         out: &mut Vec<u8>,
     ) -> Begun {
         let stream = pick.stream;
@@ -163,7 +192,8 @@ impl<W: Wake> Streams<W> {
             Begun::Asked | Begun::FailedOpen => None,
         };
         let state = state.unwrap_or_else(|| {
-            let wake = wake();
+            let wake = wake(begun);
+            self.parked += usize::from(wake.is_some());
             State::Waiting(Box::new(Waiting {
                 pick,
                 wake,
@@ -181,6 +211,22 @@ impl<W: Wake> Streams<W> {
             },
         );
         begun
+    }
+
+    /// A stream that looked for its answer will be woken instead; or here is the answer.
+    pub fn park(&mut self, stream: u64, wake: impl FnOnce() -> W) -> Option<Answer> {
+        let entry = self.entries.get_mut(&stream)?;
+        if let State::Waiting(waiting) = &mut entry.state {
+            waiting.wake = Some(wake());
+            self.parked += 1;
+            return None;
+        }
+        entry.answer.take().map(|(answer, _)| answer)
+    }
+
+    /// Whether a stream waits to be woken.
+    pub fn has_parked(&self) -> bool {
+        self.parked > 0
     }
 
     /// The picker chose endpoints. False: nobody waits for this answer.
@@ -202,7 +248,7 @@ impl<W: Wake> Streams<W> {
             .trim()
             .to_owned();
         let upstream_model = model.clone();
-        entry.resolve(Answer::Endpoints { endpoints, model }, |pick| {
+        let woken = entry.resolve(Answer::Endpoints { endpoints, model }, |pick| {
             let mut placed = Placed::unanswered(pick);
             if !upstream_model.is_empty() {
                 placed.model = upstream_model;
@@ -214,6 +260,7 @@ impl<W: Wake> Streams<W> {
                 ..placed
             })
         });
+        self.parked -= woken;
         true
     }
 
@@ -222,7 +269,8 @@ impl<W: Wake> Streams<W> {
         let Some(entry) = self.waiting(frame.stream) else {
             return false;
         };
-        entry.resolve(Answer::Reject(frame), |_| State::Refused);
+        let woken = entry.resolve(Answer::Reject(frame), |_| State::Refused);
+        self.parked -= woken;
         true
     }
 
@@ -234,7 +282,7 @@ impl<W: Wake> Streams<W> {
     }
 
     /// The answer for a stream that was woken, and its waker to be dropped.
-    pub fn take(&mut self, stream: u64) -> Option<(Answer, W)> {
+    pub fn take(&mut self, stream: u64) -> Option<(Answer, Option<W>)> {
         self.entries.get_mut(&stream)?.answer.take()
     }
 
@@ -262,8 +310,11 @@ impl<W: Wake> Streams<W> {
             done.encode(out);
         }
         match (entry.state, entry.answer) {
-            (State::Waiting(waiting), _) => Some(waiting.wake),
-            (_, answer) => answer.map(|(_, wake)| wake),
+            (State::Waiting(waiting), _) => {
+                self.parked -= usize::from(waiting.wake.is_some());
+                waiting.wake
+            }
+            (_, answer) => answer.and_then(|(_, wake)| wake),
         }
     }
 
@@ -285,7 +336,7 @@ impl<W: Wake> Streams<W> {
         for entry in self.entries.values_mut() {
             if let State::Waiting(waiting) = &mut entry.state {
                 if waiting.fail_open {
-                    entry.fail(true);
+                    self.parked -= entry.fail(true);
                 } else if waiting.held_until_ns.is_none() {
                     waiting.held_until_ns = Some(now_ns.saturating_add(waiting.hold_ns));
                 }
@@ -331,7 +382,7 @@ impl<W: Wake> Streams<W> {
                 continue;
             };
             match waiting.held_until_ns {
-                Some(until_ns) if until_ns <= now_ns => entry.fail(false),
+                Some(until_ns) if until_ns <= now_ns => self.parked -= entry.fail(false),
                 Some(until_ns) => {
                     next = Some(next.map_or(until_ns, |next: u64| next.min(until_ns)))
                 }

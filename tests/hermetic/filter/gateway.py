@@ -23,6 +23,13 @@ OPEN_POOL = "ns/open"
 CLOSED_POOL = "ns/closed"
 BODY_BYTES_MAX = 12 << 20
 HOLD_MS = 300
+TRUST_HEADERS = (
+    "x-gateway-model-name",
+    "x-gateway-base-model-name",
+    "x-gateway-destination-endpoint",
+    "x-gateway-destination-endpoint-served",
+    "x-gateway-destination-endpoint-subset",
+)
 _TYPE = "type.googleapis.com/"
 _MODULE = {"name": "inferway_filter", "do_not_close": True}
 
@@ -175,7 +182,7 @@ def bootstrap(directory: Path, ports: list[int], refusing_port: int) -> Json:
     any_port = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
     inner = {"pipe": {"path": str(directory / "inner.sock")}}
     filters = [
-        _filter("route", {"body_bytes_max": BODY_BYTES_MAX}),
+        _filter("route", {"body_bytes_max": BODY_BYTES_MAX, "strip_headers": TRUST_HEADERS}),
         _filter("pick", {"socket": str(directory / "pick.sock"), "hold_ms": HOLD_MS}),
     ]
     to_inner = [{"match": {"prefix": "/"}, "route": {"cluster": "inner", "timeout": "0s"}}]
