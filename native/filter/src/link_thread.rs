@@ -108,6 +108,8 @@ impl<'a, W: Wake> LinkThread<'a, W> {
         }
         let mut shared = self.inner.lock();
         shared.socket = None;
+        // Whoever waited in place finds nothing to read; one that panicked must not keep its claim.
+        shared.in_place = false;
         shared.out.clear();
         shared.streams.disconnected(now_ns);
         drop(shared);
