@@ -44,10 +44,6 @@ fn alive_ms_min_default() -> u64 {
     250
 }
 
-fn inline_wait_us_default() -> u64 {
-    150
-}
-
 fn fail_open_default() -> bool {
     false
 }
@@ -69,7 +65,7 @@ pub struct PickConfig {
     pub hold_ms: u64,
     #[serde(default = "alive_ms_min_default")]
     pub alive_ms_min: u64,
-    #[serde(default = "inline_wait_us_default")]
+    #[serde(default)]
     pub inline_wait_us: u64,
     #[serde(default = "objective_headers_default")]
     pub objective_headers: Vec<String>,
@@ -186,7 +182,7 @@ mod tests {
             .contains("socket"));
         let config = PickConfig::decode(br#"{"socket": "/run/pick.sock"}"#).expect("valid");
         assert_eq!((config.hold_ms, config.alive_ms_min), (1000, 250));
-        assert_eq!(config.inline_wait_us, 150);
+        assert_eq!(config.inline_wait_us, 0);
         assert_eq!(config.session_headers, ["x-session-id"]);
         assert_eq!(config.objective_headers[1], "x-llm-d-inference-objective");
         assert_eq!(

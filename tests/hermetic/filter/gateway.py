@@ -177,13 +177,22 @@ def _listener(name: str, address: Json, routes: Json, filters: list[Json]) -> Js
     }
 
 
-def bootstrap(directory: Path, ports: list[int], refusing_port: int) -> Json:
+def bootstrap(
+    directory: Path, ports: list[int], refusing_port: int, *, inline_wait_us: int = 150
+) -> Json:
     """Listener 0 is the gateway; listener 1 sends everything to the same filters over HTTP/2."""
     any_port = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
     inner = {"pipe": {"path": str(directory / "inner.sock")}}
     filters = [
         _filter("route", {"body_bytes_max": BODY_BYTES_MAX, "strip_headers": TRUST_HEADERS}),
-        _filter("pick", {"socket": str(directory / "pick.sock"), "hold_ms": HOLD_MS}),
+        _filter(
+            "pick",
+            {
+                "socket": str(directory / "pick.sock"),
+                "hold_ms": HOLD_MS,
+                "inline_wait_us": inline_wait_us,
+            },
+        ),
     ]
     to_inner = [{"match": {"prefix": "/"}, "route": {"cluster": "inner", "timeout": "0s"}}]
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
