@@ -52,6 +52,9 @@ lock: $(VENV)/.deps ## resolve pyproject.toml into requirements.lock again
 wheel: $(VENV)/.ready ## build the wheel, both native parts in it, into dist/
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
+wheel-check: $(VENV)/.ready ## the wheel, in an empty environment without Rust, serves a request
+	$(BIN)/python tests/packaging/wheel_check.py
+
 setup: $(VENV)/.ready ## only make .venv and the native parts
 
 clean: ## remove everything that was built
@@ -70,4 +73,4 @@ $(VENV)/.ready: $(VENV)/.deps pyproject.toml $(NATIVE_SOURCES)
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help demo run test check bench golden docs fmt lock wheel setup clean
+.PHONY: help demo run test check bench golden docs fmt lock wheel wheel-check setup clean

@@ -15,7 +15,7 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ from inferway.envoy.process import EnvoyFailedError, EnvoyProcess, EnvoyProgram
 from inferway.envoy.settings import EnvoySettings
 from inferway.envoy.snapshot import build_snapshot
 from inferway.observability.logging import LogLevel, get_logger
-from inferway.picker.config import PickerConfig
+from inferway.picker.config import PickerConfig, ScrapeConfig
 from inferway.picker.link_server import PickerLink
 from inferway.routing.translate import translate
 
@@ -69,6 +69,7 @@ class GatewayOptions:
     admin_address: str = "127.0.0.1"
     admin_port: int = 9090
     envoy_workers: int = 1
+    scrape: ScrapeConfig = field(default_factory=ScrapeConfig)
     drain_timeout_s: float = 30.0
     log_level: LogLevel = LogLevel.INFO
     simulator: tuple[str, ...] = ()  # arguments of `inferway sim`; empty: no simulated servers
@@ -159,7 +160,7 @@ class Gateway:
                 settings=options.envoy,
                 pick_socket=self._directory.pick_socket,
             ),
-            picker_defaults=PickerConfig(version=0),
+            picker_defaults=PickerConfig(version=0, scrape=options.scrape),
             metrics=self.metrics,
             clock=asyncio.get_running_loop().time,
             now=lambda: datetime.now(UTC),

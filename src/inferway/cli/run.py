@@ -67,6 +67,12 @@ def run(
         int | None,
         typer.Option(min=1, help="Worker threads of Envoy; one less than cores when left out."),
     ] = None,
+    scrape_cost: Annotated[
+        float,
+        typer.Option(
+            min=0.001, max=1, help="Share of one core that reading servers' metrics may use."
+        ),
+    ] = 0.05,
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that running requests get at the end.")
     ] = 30.0,
@@ -82,6 +88,7 @@ def run(
     from inferway.cli.gateway import GatewayOptions
     from inferway.envoy.settings import EnvoySettings
     from inferway.observability.logging import set_up_logging
+    from inferway.picker.config import ScrapeConfig
     from inferway.picker.scheduling.registry import POLICIES
     from inferway.routing.picker_config import is_ip
     from inferway.routing.settings import RoutingSettings
@@ -99,6 +106,7 @@ def run(
         envoy=EnvoySettings(),
         admin_port=admin_port,
         envoy_workers=envoy_workers or default_workers(),
+        scrape=ScrapeConfig(cost_max_ratio=scrape_cost),
         drain_timeout_s=drain_timeout,
         log_level=log_level,
     )
