@@ -158,6 +158,7 @@ def test_json_reads_as_python_reads_it(
 
 @settings(max_examples=300, deadline=None)
 @given(st.text("0123456789.-+eExXob_~truefalsnyoTFN", min_size=1, max_size=8))
+@example("0._")
 def test_plain_scalars_resolve_as_in_pyyaml(text: str) -> None:
     """But for forms that PyYAML and the Kubernetes tools read differently."""
     try:
