@@ -10,6 +10,18 @@ use serde::Deserialize;
 /// A socket address longer than this does not fit into `sockaddr_un`.
 const SOCKET_BYTES_MAX: usize = 107;
 
+fn strip_headers_default() -> Vec<String> {
+    [
+        "x-gateway-model-name",
+        "x-gateway-base-model-name",
+        "x-gateway-destination-endpoint",
+        "x-gateway-destination-endpoint-served",
+        "x-gateway-destination-endpoint-subset",
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
 fn objective_headers_default() -> Vec<String> {
     [
         "x-gateway-inference-objective",
@@ -53,7 +65,7 @@ fn fail_open_default() -> bool {
 pub struct RouteConfig {
     #[serde(default = "body_bytes_max_default")]
     pub body_bytes_max: u64,
-    #[serde(default)]
+    #[serde(default = "strip_headers_default")]
     pub strip_headers: Vec<String>,
 }
 
@@ -65,8 +77,6 @@ pub struct PickConfig {
     pub hold_ms: u64,
     #[serde(default = "alive_ms_min_default")]
     pub alive_ms_min: u64,
-    #[serde(default)]
-    pub inline_wait_us: u64,
     #[serde(default = "objective_headers_default")]
     pub objective_headers: Vec<String>,
     #[serde(default = "fairness_headers_default")]
@@ -141,12 +151,6 @@ impl PickConfig {
                 config.alive_ms_min
             ));
         }
-        if config.inline_wait_us > 10_000 {
-            return Err(format!(
-                "inline_wait_us: not in 0 … 10000: {}",
-                config.inline_wait_us
-            ));
-        }
         check_header_names("objective_headers", &config.objective_headers)?;
         check_header_names("fairness_headers", &config.fairness_headers)?;
         check_header_names("session_headers", &config.session_headers)?;
@@ -169,10 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn route_defaults_to_32_mib_and_strips_nothing() {
+    fn route_defaults_to_32_mib_and_the_trust_headers() {
         let config = RouteConfig::decode(b"").expect("defaults are valid");
         assert_eq!(config.body_bytes_max, 32 << 20);
-        assert!(config.strip_headers.is_empty());
+        assert_eq!(config.strip_headers.len(), 5);
+        assert!(config
+            .strip_headers
+            .contains(&"x-gateway-destination-endpoint".to_owned()));
     }
 
     #[test]
@@ -182,7 +189,6 @@ mod tests {
             .contains("socket"));
         let config = PickConfig::decode(br#"{"socket": "/run/pick.sock"}"#).expect("valid");
         assert_eq!((config.hold_ms, config.alive_ms_min), (1000, 250));
-        assert_eq!(config.inline_wait_us, 0);
         assert_eq!(config.session_headers, ["x-session-id"]);
         assert_eq!(config.objective_headers[1], "x-llm-d-inference-objective");
         assert_eq!(
@@ -221,7 +227,6 @@ mod tests {
             long.as_str(),
             r#"{"socket": "/s", "hold_ms": 60001}"#,
             r#"{"socket": "/s", "alive_ms_min": 1}"#,
-            r#"{"socket": "/s", "inline_wait_us": 10001}"#,
             r#"{"socket": "/s", "extra": 1}"#,
             r#"{"socket": "/s", "session_headers": ["a b"]}"#,
         ] {

@@ -16,10 +16,8 @@ use inferway_wire::protocol::{Done, First, Pick};
 
 use crate::clock::monotonic_ns;
 use crate::envoy::Wake;
-use crate::inline_wait::Patience;
 use crate::link_thread::LinkThread;
 use crate::metrics::Waiting;
-use crate::reader::Reader;
 use crate::socket::{self, Signal, Socket};
 use crate::streams::{Answer, Begun, Streams};
 
@@ -44,12 +42,6 @@ pub struct Shared<W> {
     pub flush_by_ns: u64,
     /// When the link thread wakes by itself.
     pub wakes_ns: u64,
-    /// Incoming frames wake the link thread.
-    pub listening: bool,
-    /// A worker waits for its answer in place: until it is done, it alone reads.
-    pub in_place: bool,
-    /// The last answer was found by a worker that waited for it.
-    pub answered_in_place: bool,
     flushed_ns: u64,
 }
 
@@ -62,9 +54,6 @@ pub struct Inner<W> {
     pub late_answers: Waiting,
     pub log: fn(Level, &str),
     next_stream: AtomicU64,
-    patience: Patience,
-    /// Taken before `shared`, never after.
-    reader: Mutex<Reader>,
     shared: Mutex<Shared<W>>,
 }
 
@@ -83,10 +72,6 @@ pub struct Link<W: Wake + 'static> {
 impl<W: Wake> Inner<W> {
     pub fn lock(&self) -> MutexGuard<'_, Shared<W>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn reader(&self) -> MutexGuard<'_, Reader> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,25 +97,6 @@ impl<W: Wake> Shared<W> {
             Err(_) => self.broken = true,
         }
         self.blocked || self.broken || self.overfull()
-    }
-
-    /// The picker answers (again).
-    pub fn revive(&mut self, now_ns: u64) {
-        self.streams.revived(&mut self.out);
-        self.flush(now_ns);
-    }
-
-    /// Whether the link thread may sleep while frames arrive: it wakes often enough without them, and
-    /// nobody but workers that look for themselves waits for one.
-    pub fn may_sleep_through(&self, now_ns: u64) -> bool {
-        let others = self.answered_in_place && !self.streams.has_parked();
-        (self.in_place || others) && self.is_busy(now_ns)
-    }
-
-    /// A stream waits to be woken. True: the link thread has to be told.
-    fn listen(&mut self) -> bool {
-        self.answered_in_place = false;
-        !self.listening
     }
 
     /// Writes now when the link was quiet; otherwise soon, with what else there is by then. True: the
@@ -171,9 +137,6 @@ impl<W: Wake + 'static> Link<W> {
             held_until_ns: u64::MAX,
             flush_by_ns: u64::MAX,
             wakes_ns: 0,
-            listening: true,
-            in_place: false,
-            answered_in_place: false,
             flushed_ns: 0,
         };
         let inner = Arc::new(Inner {
@@ -183,8 +146,6 @@ impl<W: Wake + 'static> Link<W> {
             next_stream: AtomicU64::new(1),
             stop: AtomicBool::new(false),
             signal: Signal::new()?,
-            patience: Patience::default(),
-            reader: Mutex::default(),
             shared: Mutex::new(shared),
             late_answers: Waiting::new(),
             log,
@@ -225,101 +186,17 @@ impl<W: Wake + 'static> Link<W> {
     ) -> Begun {
         let mut guard = self.inner.lock();
         let shared = &mut *guard;
-        let wake = |_| Some(wake());
         let begun = shared
             .streams
             .begin(pick, fail_open, hold_ns, now_ns, wake, &mut shared.out);
         let tell = match begun {
-            Begun::Asked => shared.listen() | shared.overfull(),
+            Begun::Asked => shared.overfull(),
             Begun::Held { until_ns } => until_ns < shared.held_until_ns,
             Begun::FailedOpen => false,
         };
         drop(guard);
         self.tell(tell);
         begun
-    }
-
-    /// As `begin`, but looks for the answer itself for at most `wait_ns`. Whatever happens, the stream
-    /// is in the table before it asks, so that an answer is never lost: with no answer in time it waits
-    /// as after `begin`. Nothing has to be flushed.
-    pub fn ask(
-        &self,
-        pick: Pick,
-        fail_open: bool,
-        hold_ns: u64,
-        now_ns: u64,
-        wait_ns: u64,
-        wake: impl Fn() -> W,
-    ) -> (Begun, Option<Answer>) {
-        let stream = pick.stream;
-        let mut guard = self.inner.lock();
-        let shared = &mut *guard;
-        // Two that read would take each other's answers while the other one sleeps.
-        let free = !shared.in_place;
-        let wait_in_place = |begun| (!free || begun != Begun::Asked).then(&wake);
-        let out = &mut shared.out;
-        let begun = shared
-            .streams
-            .begin(pick, fail_open, hold_ns, now_ns, wait_in_place, out);
-        let in_place = free && begun == Begun::Asked;
-        let tell = match begun {
-            Begun::Asked => {
-                shared.in_place = true;
-                shared.flush(now_ns) | (!in_place && shared.listen())
-            }
-            Begun::Held { until_ns } => until_ns < shared.held_until_ns,
-            Begun::FailedOpen => false,
-        };
-        drop(guard);
-        self.tell(tell);
-        if !in_place {
-            return (begun, None);
-        }
-        let answer = self.look_for(stream, now_ns + wait_ns);
-        self.inner.patience.learn(answer.is_some());
-        let mut shared = self.inner.lock();
-        shared.in_place = false;
-        shared.answered_in_place = answer.is_some();
-        let answer = answer.or_else(|| shared.streams.park(stream, wake));
-        let tell = shared.streams.has_parked() && shared.listen();
-        drop(shared);
-        self.tell(tell);
-        (begun, answer)
-    }
-
-    /// Whether it is worth trying to wait in place.
-    pub fn answers_fast(&self) -> bool {
-        self.inner.patience.is_left()
-    }
-
-    /// Reads until this stream has its answer or time is up. Nobody else reads meanwhile.
-    fn look_for(&self, stream: u64, until_ns: u64) -> Option<Answer> {
-        let mut dispatched = None;
-        loop {
-            let mut reader = self.inner.reader();
-            // In the first round the link's thread may just have read; from then on it will not.
-            if dispatched.is_some() {
-                if let Err(lost) = reader.receive(&self.inner) {
-                    reader.lost = Some(lost);
-                }
-            }
-            let raw = reader.raw().filter(|_| reader.lost.is_none());
-            let news = dispatched.replace(reader.dispatched) != Some(reader.dispatched);
-            drop(reader);
-            let answer = news.then(|| self.inner.lock().streams.take(stream));
-            if let Some((answer, _)) = answer.flatten() {
-                return Some(answer);
-            }
-            let Some(raw) = raw else {
-                self.tell(true);
-                return None;
-            };
-            let now_ns = monotonic_ns();
-            if now_ns >= until_ns {
-                return None;
-            }
-            socket::wait_readable(raw, until_ns - now_ns);
-        }
     }
 
     /// Writes everything that waits to be written.
@@ -382,9 +259,6 @@ impl<W: Wake + 'static> Drop for Link<W> {
     }
 }
 
-#[cfg(test)]
-#[path = "link_inline_test.rs"]
-mod inline_tests;
 #[cfg(test)]
 #[path = "link_test.rs"]
 mod tests;

@@ -7,23 +7,23 @@ use super::*;
 use crate::fake_stream::SendWake;
 use crate::scripted_picker::{endpoints, welcome, Connection, ScriptedPicker, SocketPath};
 
-pub const WAIT: Duration = Duration::from_secs(10);
-pub const ALIVE_MS: u64 = 10_000;
-pub const MS: u64 = 1_000_000;
-pub const HOLD_NS: u64 = 50 * MS;
+const WAIT: Duration = Duration::from_secs(10);
+const ALIVE_MS: u64 = 10_000;
+const MS: u64 = 1_000_000;
+const HOLD_NS: u64 = 50 * MS;
 
 fn quiet(_: Level, _: &str) {}
 
-pub struct Bench {
-    pub link: Link<SendWake>,
-    pub woken: Receiver<u64>,
-    pub wakes: Sender<u64>,
+struct Bench {
+    link: Link<SendWake>,
+    woken: Receiver<u64>,
+    wakes: Sender<u64>,
     // Removed after the link is gone.
     path: SocketPath,
 }
 
 impl Bench {
-    pub fn new(alive_ms_min: u64) -> Self {
+    fn new(alive_ms_min: u64) -> Self {
         let path = SocketPath::new();
         let (wakes, woken) = channel();
         let link = Link::start(path.path(), alive_ms_min, quiet).expect("start");
@@ -35,7 +35,7 @@ impl Bench {
         }
     }
 
-    pub fn with_picker(alive_ms_min: u64) -> (Self, ScriptedPicker, Connection) {
+    fn with_picker(alive_ms_min: u64) -> (Self, ScriptedPicker, Connection) {
         let bench = Self::new(alive_ms_min);
         let picker = ScriptedPicker::listen(bench.path.path());
         let connection = picker.accept_and_welcome();
@@ -55,7 +55,7 @@ impl Bench {
         }
     }
 
-    pub fn begin(&self, stream: u64, fail_open: bool) -> Begun {
+    fn begin(&self, stream: u64, fail_open: bool) -> Begun {
         let wakes = self.wakes.clone();
         let pick = Pick {
             stream,
@@ -69,21 +69,21 @@ impl Bench {
         begun
     }
 
-    pub fn woken(&self) -> u64 {
+    fn woken(&self) -> u64 {
         self.woken
             .recv_timeout(WAIT)
             .expect("a stream is woken in time")
     }
 }
 
-pub fn done(stream: u64) -> Done {
+fn done(stream: u64) -> Done {
     Done {
         stream,
         ..Done::default()
     }
 }
 
-pub fn pick_of(frame: Frame) -> (u64, bool) {
+fn pick_of(frame: Frame) -> (u64, bool) {
     match frame {
         Frame::Pick(pick) => (pick.stream, pick.flags & Pick::REPEATED != 0),
         other => panic!("not a pick: {other:?}"),

@@ -4,25 +4,62 @@
 //! the link joins it at once. It does not decide anything about requests: that is `streams.rs`, and
 //! docs/pick-protocol.md under Conduct.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
-use inferway_wire::protocol::{Hello, VERSION_MAJOR, VERSION_MINOR};
+use inferway_wire::protocol::{
+    Frame, FrameBuffer, Hello, ProtocolError, Welcome, VERSION_MAJOR, VERSION_MINOR,
+};
 
 use crate::clock::monotonic_ns;
 use crate::envoy::Wake;
-use crate::link::{Inner, Level, REPORT_DELAY_NS};
-use crate::reader::{Lost, SILENT_MS_MAX};
+use crate::link::{Inner, Level, QUEUE_BYTES_MAX, REPORT_DELAY_NS};
 use crate::socket::{self, Socket};
 
 const MS: u64 = 1_000_000;
 const BACKOFF_MS_MIN: u64 = 10;
 const BACKOFF_MS_MAX: u64 = 1_000;
+/// A connection whose picker is silent for so long is given up: a new picker may listen by now.
+const SILENT_MS_MAX: u64 = 5_000;
+const READ_BYTES: usize = 64 << 10;
+
+/// Why a connection was given up.
+enum Lost {
+    Closed,
+    Silent,
+    QueueFull,
+    Io(io::Error),
+    Protocol(ProtocolError),
+    Version(Welcome),
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Lost::Closed => write!(out, "closed by the picker"),
+            Lost::Silent => write!(out, "silent for {SILENT_MS_MAX} ms"),
+            Lost::QueueFull => write!(out, "broken, or more than {QUEUE_BYTES_MAX} bytes unsent"),
+            Lost::Io(error) => write!(out, "{error}"),
+            Lost::Protocol(error) => write!(out, "{error}"),
+            Lost::Version(welcome) => write!(
+                out,
+                "the picker speaks version {}.{} of the pick protocol, not {VERSION_MAJOR}.{VERSION_MINOR}",
+                welcome.major, welcome.minor
+            ),
+        }
+    }
+}
 
 pub struct LinkThread<'a, W> {
     inner: &'a Inner<W>,
+    frames: FrameBuffer,
+    read: Vec<u8>,
+    welcome: Option<Welcome>,
+    /// When the last frame arrived, or the connection was made.
+    heard_ns: u64,
     retry_ns: u64,
     backoff_ms: u64,
-    /// There may be something to read, or the connection is over.
+    /// There is something to read, or the connection is over.
     readable: bool,
 }
 
@@ -30,6 +67,10 @@ impl<'a, W: Wake> LinkThread<'a, W> {
     pub fn new(inner: &'a Inner<W>) -> Self {
         Self {
             inner,
+            frames: FrameBuffer::new(),
+            read: vec![0; READ_BYTES],
+            welcome: None,
+            heard_ns: 0,
             retry_ns: 0,
             backoff_ms: BACKOFF_MS_MIN,
             readable: false,
@@ -48,8 +89,6 @@ impl<'a, W: Wake> LinkThread<'a, W> {
             let next_ns = self.watch(monotonic_ns());
             self.wait(next_ns);
         }
-        let mut reader = self.inner.reader();
-        reader.disconnected();
         let mut shared = self.inner.lock();
         shared.socket = None;
         shared.streams.disconnected(monotonic_ns());
@@ -62,8 +101,6 @@ impl<'a, W: Wake> LinkThread<'a, W> {
     fn connect(&mut self, now_ns: u64) {
         match Socket::connect(&self.inner.path) {
             Ok(socket) => {
-                let mut reader = self.inner.reader();
-                reader.connected(socket.raw(), now_ns);
                 let mut shared = self.inner.lock();
                 shared.socket = Some(socket);
                 shared.blocked = false;
@@ -79,6 +116,9 @@ impl<'a, W: Wake> LinkThread<'a, W> {
                 }
                 .encode(&mut shared.out);
                 shared.flush(monotonic_ns());
+                self.frames = FrameBuffer::new();
+                self.welcome = None;
+                self.heard_ns = now_ns;
                 self.retry_ns = u64::MAX;
             }
             Err(_) => self.back_off(now_ns),
@@ -92,13 +132,7 @@ impl<'a, W: Wake> LinkThread<'a, W> {
 
     fn disconnect(&mut self, lost: &Lost) {
         let now_ns = monotonic_ns();
-        let mut reader = self.inner.reader();
-        let was_welcome = reader.disconnected().is_some();
-        if matches!(lost, Lost::Version(_)) {
-            self.backoff_ms = BACKOFF_MS_MAX;
-        } else if was_welcome {
-            self.backoff_ms = BACKOFF_MS_MIN;
-        }
+        let was_welcome = self.welcome.take().is_some();
         if was_welcome || matches!(lost, Lost::Version(_) | Lost::Protocol(_)) {
             let message = format!(
                 "picker {}: connection lost: {lost}",
@@ -108,12 +142,9 @@ impl<'a, W: Wake> LinkThread<'a, W> {
         }
         let mut shared = self.inner.lock();
         shared.socket = None;
-        // Whoever waited in place finds nothing to read; one that panicked must not keep its claim.
-        shared.in_place = false;
         shared.out.clear();
         shared.streams.disconnected(now_ns);
         drop(shared);
-        drop(reader);
         self.back_off(now_ns);
     }
 
@@ -123,7 +154,7 @@ impl<'a, W: Wake> LinkThread<'a, W> {
             return Ok(());
         }
         loop {
-            {
+            let received = {
                 let mut shared = self.inner.lock();
                 if shared.broken {
                     return Err(Lost::QueueFull);
@@ -133,33 +164,94 @@ impl<'a, W: Wake> LinkThread<'a, W> {
                     shared.blocked = false;
                     shared.flush(now_ns);
                 }
-            }
-            let mut reader = self.inner.reader();
-            if let Some(lost) = reader.lost.take() {
-                return Err(lost);
-            }
-            // A worker that waits in place is sure that nobody reads behind its back.
-            let readable = self.readable && !self.inner.lock().in_place;
-            if !readable || !reader.receive(self.inner)? {
+                match &shared.socket {
+                    Some(socket) => socket.raw(),
+                    None => return Err(Lost::Closed),
+                }
+            };
+            if !self.readable {
                 return Ok(());
             }
+            // Only this thread closes the socket, so it stays open while it is read without the lock.
+            match socket::receive(received, &mut self.read) {
+                Ok(0) => return Err(Lost::Closed),
+                Ok(bytes) => {
+                    self.frames.feed(&self.read[..bytes]);
+                    self.handle_frames()?;
+                    if bytes < self.read.len() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(Lost::Io(error)),
+            }
         }
+    }
+
+    fn handle_frames(&mut self) -> Result<(), Lost> {
+        while let Some(frame) = self.frames.next().map_err(Lost::Protocol)? {
+            self.heard_ns = monotonic_ns();
+            if let Frame::Welcome(welcome) = frame {
+                self.welcomed(welcome)?;
+                continue;
+            }
+            if self.welcome.is_none() {
+                continue;
+            }
+            // The lock is taken per frame: a stream that was woken needs it next.
+            let mut guard = self.inner.lock();
+            let shared = &mut *guard;
+            if !shared.streams.is_up() {
+                shared.streams.revived(&mut shared.out);
+                shared.flush(monotonic_ns());
+            }
+            let in_time = match frame {
+                Frame::Endpoints(endpoints) => shared.streams.endpoints(endpoints),
+                Frame::Reject(reject) => shared.streams.reject(reject),
+                _ => true,
+            };
+            if !in_time {
+                self.inner.late_answers.add();
+            }
+        }
+        Ok(())
+    }
+
+    fn welcomed(&mut self, welcome: Welcome) -> Result<(), Lost> {
+        if welcome.major != VERSION_MAJOR {
+            self.backoff_ms = BACKOFF_MS_MAX;
+            return Err(Lost::Version(welcome));
+        }
+        self.backoff_ms = BACKOFF_MS_MIN;
+        let message = format!("picker {}: connected", self.inner.path.display());
+        (self.inner.log)(Level::Info, &message);
+        self.welcome = Some(welcome);
+        let mut guard = self.inner.lock();
+        let shared = &mut *guard;
+        shared.streams.revived(&mut shared.out);
+        shared.flush(monotonic_ns());
+        Ok(())
+    }
+
+    fn alive_ns(&self) -> u64 {
+        let heartbeat_ms = self
+            .welcome
+            .as_ref()
+            .map_or(0, |welcome| welcome.heartbeat_ms);
+        (3 * u64::from(heartbeat_ms)).max(self.inner.alive_ms_min.load(Ordering::Relaxed)) * MS
     }
 
     /// Acts on what time alone brings about; gives the next instant to look again.
     fn watch(&mut self, now_ns: u64) -> u64 {
         let mut next_ns = self.retry_ns;
         if self.connected() {
-            let reader = self.inner.reader();
-            let heard_ns = reader.heard_ns;
-            let alive_ns = reader.alive_ns(self.inner);
-            let silent_ns = now_ns.saturating_sub(heard_ns);
-            let lost_ns = (SILENT_MS_MAX * MS).max(2 * alive_ns);
+            let silent_ns = now_ns.saturating_sub(self.heard_ns);
+            let lost_ns = (SILENT_MS_MAX * MS).max(2 * self.alive_ns());
             if silent_ns >= lost_ns {
-                drop(reader);
                 self.disconnect(&Lost::Silent);
                 next_ns = self.retry_ns;
             } else {
+                let alive_ns = self.alive_ns();
                 let mut shared = self.inner.lock();
                 if shared.streams.is_up() && silent_ns > alive_ns {
                     shared.streams.silent(now_ns);
@@ -167,11 +259,11 @@ impl<'a, W: Wake> LinkThread<'a, W> {
                     let path = self.inner.path.display();
                     let message = format!("picker {path}: silent for {} ms", silent_ns / MS);
                     (self.inner.log)(Level::Warn, &message);
-                    next_ns = heard_ns + lost_ns;
+                    next_ns = self.heard_ns + lost_ns;
                 } else if shared.streams.is_up() {
-                    next_ns = heard_ns + alive_ns + MS;
+                    next_ns = self.heard_ns + alive_ns + MS;
                 } else {
-                    next_ns = heard_ns + lost_ns;
+                    next_ns = self.heard_ns + lost_ns;
                 }
             }
         }
@@ -186,16 +278,11 @@ impl<'a, W: Wake> LinkThread<'a, W> {
     }
 
     fn wait(&mut self, next_ns: u64) {
-        let now_ns = monotonic_ns();
-        let (raw, blocked, listening) = {
-            let mut shared = self.inner.lock();
-            shared.listening = shared.blocked || !shared.may_sleep_through(now_ns);
-            let raw = shared.socket.as_ref().map(Socket::raw);
-            (raw, shared.blocked, shared.listening)
+        let (raw, blocked) = {
+            let shared = self.inner.lock();
+            (shared.socket.as_ref().map(Socket::raw), shared.blocked)
         };
-        let wait_ns = next_ns.saturating_sub(now_ns);
-        let raw = raw.filter(|_| listening);
-        // What arrived in the meantime is read even where no worker found it: liveness hangs on it.
-        self.readable = socket::wait(&self.inner.signal, raw, blocked, wait_ns) || !listening;
+        let wait_ns = next_ns.saturating_sub(monotonic_ns());
+        self.readable = socket::wait(&self.inner.signal, raw, blocked, wait_ns);
     }
 }

@@ -15,7 +15,6 @@ use crate::clock::monotonic_ns;
 use crate::config::{PickConfig, PoolConfig};
 use crate::envoy::{HeaderRef, HeadersStatus, LocalReply, Stream, Wake};
 use crate::handoff::{self, Handoff};
-use crate::inline_wait::{self, LiveStream};
 use crate::kind;
 use crate::link::Link;
 use crate::metrics::Counter;
@@ -26,7 +25,6 @@ use crate::streams::{Answer, Begun};
 use crate::writer::{self, Duty};
 
 pub const DESTINATION_HEADER: &str = "x-gateway-destination-endpoint";
-const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
 /// One configuration of the filter, shared by its streams.
@@ -55,7 +53,6 @@ struct Picked {
 pub struct PickFilter {
     /// None on routes without a pool.
     picked: RefCell<Option<Box<Picked>>>,
-    _live: LiveStream,
 }
 
 /// What the request's headers say, and which of them go no further.
@@ -172,35 +169,6 @@ fn new_pick(
     }
 }
 
-/// Asks without waiting; the picks of one turn of the event loop are written together at its end.
-fn ask_later<S: Stream>(
-    stream: &S,
-    shared: &PickShared<S::Wake>,
-    pick: Pick,
-    pool: &PoolConfig,
-    now_ns: u64,
-) -> Begun {
-    let number = pick.stream;
-    let hold_ns = shared.config.hold_ms * MS;
-    let duty = writer::take(&*shared.link, number);
-    let wake = || {
-        let wake = stream.waker();
-        if duty == Duty::Mine {
-            wake.wake();
-        }
-        wake
-    };
-    let link = &shared.link;
-    let begun = link.begin(pick, pool.fail_open, hold_ns, now_ns, wake);
-    if begun == Begun::FailedOpen {
-        writer::release(&**link, number);
-    }
-    if duty == Duty::Elsewhere {
-        link.flush();
-    }
-    begun
-}
-
 impl PickFilter {
     pub fn request_headers<S: Stream>(
         &self,
@@ -224,19 +192,27 @@ impl PickFilter {
         let (pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
         let watch = Watch::new(number, pick.received_ns);
         let hold_ns = shared.config.hold_ms * MS;
-        let wait_ns = shared.config.inline_wait_us * US;
-        let in_place = wait_ns > 0 && inline_wait::is_only_stream() && shared.link.answers_fast();
-        let (begun, answer) = if in_place {
-            let wake = || stream.waker();
-            let link = &shared.link;
-            link.ask(pick, pool.fail_open, hold_ns, now_ns, wait_ns, wake)
-        } else {
-            (ask_later(stream, shared, pick, pool, now_ns), None)
+        let duty = writer::take(&*shared.link, number);
+        let wake = || {
+            let wake = stream.waker();
+            if duty == Duty::Mine {
+                wake.wake();
+            }
+            wake
         };
+        let begun = shared
+            .link
+            .begin(pick, pool.fail_open, hold_ns, now_ns, wake);
         let phase = match begun {
             Begun::Asked | Begun::Held { .. } => Phase::Waiting,
-            Begun::FailedOpen => Phase::Running,
+            Begun::FailedOpen => {
+                writer::release(&*shared.link, number);
+                Phase::Running
+            }
         };
+        if duty == Duty::Elsewhere {
+            shared.link.flush();
+        }
         *self.picked.borrow_mut() = Some(Box::new(Picked {
             phase,
             stream: number,
@@ -249,20 +225,11 @@ impl PickFilter {
         if late > 0 {
             stream.count(Counter::LateAnswers, late);
         }
-        match (answer, phase) {
-            (Some(answer), _) => {
-                if self.apply(stream, shared, kind, answer) {
-                    HeadersStatus::Continue
-                } else {
-                    HeadersStatus::StopIteration
-                }
-            }
-            (None, Phase::Waiting) => HeadersStatus::StopAllAndWatermark,
-            (None, _) => {
-                stream.count(Counter::FailOpen, 1);
-                HeadersStatus::Continue
-            }
+        if phase == Phase::Waiting {
+            return HeadersStatus::StopAllAndWatermark;
         }
+        stream.count(Counter::FailOpen, 1);
+        HeadersStatus::Continue
     }
 
     /// The link has an answer, or the turn in which this stream asked is over.
@@ -278,19 +245,6 @@ impl PickFilter {
         let Some(answer) = shared.link.take(number) else {
             return;
         };
-        if self.apply(stream, shared, kind, answer) {
-            stream.continue_decoding();
-        }
-    }
-
-    /// True: the request goes on. False: it was answered, and the stream may be gone.
-    fn apply<S: Stream>(
-        &self,
-        stream: &S,
-        shared: &PickShared<S::Wake>,
-        kind: Kind,
-        answer: Answer,
-    ) -> bool {
         match answer {
             Answer::Endpoints { endpoints, model } => {
                 if reply::is_header_value(endpoints.as_bytes()) {
@@ -299,16 +253,24 @@ impl PickFilter {
                 if reply::is_header_value(model.as_bytes()) {
                     stream.set_request_header(MODEL_HEADER, Some(model.as_bytes()));
                 }
-                self.run(stream, Counter::Endpoints)
+                self.go_on(stream, Counter::Endpoints);
             }
-            Answer::FailOpen => self.run(stream, Counter::FailOpen),
+            Answer::FailOpen => self.go_on(stream, Counter::FailOpen),
             Answer::Reject(reject) => {
-                let reply = reply::rejected(kind, &reject);
-                self.refuse(stream, shared, &reply, Counter::Rejects)
+                self.refuse(
+                    stream,
+                    shared,
+                    &reply::rejected(kind, &reject),
+                    Counter::Rejects,
+                );
             }
             Answer::FailClose => {
-                let reply = reply::picker_unavailable(kind);
-                self.refuse(stream, shared, &reply, Counter::FailClose)
+                self.refuse(
+                    stream,
+                    shared,
+                    &reply::picker_unavailable(kind),
+                    Counter::FailClose,
+                );
             }
         }
     }
@@ -321,12 +283,12 @@ impl PickFilter {
         }
     }
 
-    fn run<S: Stream>(&self, stream: &S, counter: Counter) -> bool {
+    fn go_on<S: Stream>(&self, stream: &S, counter: Counter) {
         stream.count(counter, 1);
         if let Some(picked) = &mut *self.picked.borrow_mut() {
             picked.phase = Phase::Running;
         }
-        true
+        stream.continue_decoding();
     }
 
     fn refuse<S: Stream>(
@@ -335,11 +297,10 @@ impl PickFilter {
         shared: &PickShared<S::Wake>,
         reply: &LocalReply,
         counter: Counter,
-    ) -> bool {
+    ) {
         stream.count(counter, 1);
         self.watch(shared, |watch| watch.refused(reply.status, monotonic_ns()));
         stream.send_response(reply);
-        false
     }
 
     /// Envoy or another filter answers instead of a server.

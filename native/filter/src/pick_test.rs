@@ -24,7 +24,7 @@ impl Bench {
     fn new(headers: &[(&str, &str)]) -> Self {
         let path = SocketPath::new();
         let picker = ScriptedPicker::listen(path.path());
-        let json = format!(r#"{{"socket": {:?}, "inline_wait_us": 0}}"#, path.path());
+        let json = format!(r#"{{"socket": {:?}}}"#, path.path());
         let config = PickConfig::decode(json.as_bytes()).expect("valid");
         let link = Link::start(path.path(), 60_000, |_, _| {}).expect("start");
         let connection = picker.accept_and_welcome();
@@ -46,33 +46,14 @@ impl Bench {
         }
     }
 
-    fn request(&self) -> HeadersStatus {
+    fn start(&mut self) -> Pick {
         let pool = PoolConfig {
             pool: "ns/p".to_owned(),
             fail_open: true,
         };
-        self.filter
-            .request_headers(&self.stream, &self.shared, Some(&pool))
-    }
-
-    /// Starts a request that waits in place while the picker gives this answer.
-    fn request_in_place(
-        &mut self,
-        answer: impl FnOnce(u64) -> Frame + Send + 'static,
-    ) -> HeadersStatus {
-        self.shared.config.inline_wait_us = 30_000_000;
-        let mut connection = self.connection.again();
-        let picker = std::thread::spawn(move || match connection.next() {
-            Frame::Pick(pick) => connection.send(&answer(pick.stream)),
-            other => panic!("{other:?}"),
-        });
-        let status = self.request();
-        picker.join().expect("picker");
-        status
-    }
-
-    fn start(&mut self) -> Pick {
-        let status = self.request();
+        let status = self
+            .filter
+            .request_headers(&self.stream, &self.shared, Some(&pool));
         assert_eq!(status, HeadersStatus::StopAllAndWatermark);
         // The end of the event loop's turn.
         self.woken.recv_timeout(WAIT).expect("woken");
@@ -280,73 +261,4 @@ fn an_answer_that_comes_after_envoy_s_own_reply_is_not_used() {
         .response_headers(&bench.stream, &bench.shared, true);
     let done = bench.done();
     assert_eq!((done.end, done.status, done.flags), (Done::LOCAL, 408, 0));
-}
-
-#[test]
-fn an_answer_that_comes_while_the_worker_waits_is_used_at_once() {
-    let mut bench = Bench::new(&[("x-request-id", "r")]);
-    assert_eq!(bench.request_in_place(endpoints), HeadersStatus::Continue);
-    assert_eq!(
-        bench.stream.header(DESTINATION_HEADER).as_deref(),
-        Some("1.2.3.4:5")
-    );
-    assert_eq!(bench.stream.resumed.get(), 0);
-    assert!(bench.woken.try_recv().is_err());
-    assert_eq!(
-        bench.stream.counted.borrow()[..],
-        [(Counter::Picks, 1), (Counter::Endpoints, 1)]
-    );
-    bench.stream.set_response(&[(":status", "200")]);
-    bench
-        .filter
-        .response_headers(&bench.stream, &bench.shared, true);
-    let done = bench.done();
-    assert_eq!((done.end, done.status), (Done::COMPLETE, 200));
-    bench.shared.config.inline_wait_us = 0;
-    bench.nothing_more();
-}
-
-#[test]
-fn a_rejection_that_comes_while_the_worker_waits_is_told_at_once() {
-    let mut bench = Bench::new(&[]);
-    let status = bench.request_in_place(|stream| {
-        Frame::Reject(Reject {
-            stream,
-            status: 429,
-            retry_after_ms: 0,
-            kind: String::new(),
-            code: String::new(),
-            message: String::new(),
-            reason: String::new(),
-        })
-    });
-    assert_eq!(status, HeadersStatus::StopIteration);
-    assert_eq!(bench.stream.replies.borrow()[0].status, 429);
-    assert_eq!(bench.done().end, Done::LOCAL);
-    assert_eq!(bench.stream.resumed.get(), 0);
-}
-
-#[test]
-fn an_answer_after_the_wait_resumes_the_request() {
-    let mut bench = Bench::new(&[]);
-    bench.shared.config.inline_wait_us = 1;
-    assert_eq!(bench.request(), HeadersStatus::StopAllAndWatermark);
-    let Frame::Pick(pick) = bench.connection.next() else {
-        panic!("not a pick");
-    };
-    bench.answer(&endpoints(pick.stream));
-    assert_eq!(bench.stream.resumed.get(), 1);
-    bench.filter.scheduled(&bench.stream, &bench.shared);
-    assert_eq!(bench.stream.resumed.get(), 1);
-}
-
-#[test]
-fn a_worker_with_other_streams_does_not_wait_in_place() {
-    let mut bench = Bench::new(&[]);
-    let other = PickFilter::default();
-    bench.shared.config.inline_wait_us = 30_000_000;
-    let pick = bench.start();
-    bench.answer(&endpoints(pick.stream));
-    assert_eq!(bench.stream.resumed.get(), 1);
-    drop(other);
 }

@@ -13,8 +13,7 @@ struct Bench {
 
 impl Bench {
     fn new(headers: &[(&str, &str)]) -> Self {
-        let strip = r#"["x-gateway-model-name", "x-gateway-destination-endpoint"]"#;
-        let json = format!(r#"{{"body_bytes_max": {MAX}, "strip_headers": {strip}}}"#);
+        let json = format!(r#"{{"body_bytes_max": {MAX}}}"#);
         let config = RouteConfig::decode(json.as_bytes()).expect("valid");
         let stream = FakeStream::new(headers, channel().0);
         Self {

@@ -90,14 +90,6 @@ pub fn endpoints(stream: u64) -> Frame {
 }
 
 impl Connection {
-    /// The same connection for another thread, while this one is at a frame's end.
-    pub fn again(&self) -> Self {
-        Self {
-            socket: self.socket.try_clone().expect("clone"),
-            frames: FrameBuffer::new(),
-        }
-    }
-
     pub fn next(&mut self) -> Frame {
         self.try_next().expect("the filter closed the connection")
     }

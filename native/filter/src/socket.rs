@@ -68,26 +68,6 @@ pub fn receive(raw: RawFd, into: &mut [u8]) -> io::Result<usize> {
     })
 }
 
-/// Sleeps until the descriptor is readable or time is up. It may have been closed meanwhile, and then
-/// tells nothing.
-pub fn wait_readable(raw: RawFd, timeout_ns: u64) {
-    let mut polled = libc::pollfd {
-        fd: raw,
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let timeout = timespec(timeout_ns);
-    // SAFETY: the pointers are those of live values; no signal mask is given.
-    unsafe { libc::ppoll(&mut polled, 1, &timeout, std::ptr::null()) };
-}
-
-fn timespec(ns: u64) -> libc::timespec {
-    libc::timespec {
-        tv_sec: libc::time_t::try_from(ns / 1_000_000_000).unwrap_or(libc::time_t::MAX),
-        tv_nsec: (ns % 1_000_000_000) as libc::c_long,
-    }
-}
-
 /// Wakes the link thread out of `wait`.
 pub struct Signal(OwnedFd);
 
@@ -129,7 +109,10 @@ pub fn wait(signal: &Signal, socket: Option<RawFd>, writable: bool, timeout_ns: 
             revents: 0,
         },
     ];
-    let timeout = timespec(timeout_ns);
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout_ns / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+        tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
+    };
     // SAFETY: the pointers and the length are those of live values; no signal mask is given. An
     // interrupted call returns early, which the caller cannot tell from a wake-up.
     unsafe {

@@ -11,7 +11,6 @@
 //! a connected picker was silent.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use inferway_wire::protocol::{Done, Endpoints, First, Open, Pick, Reject};
 
@@ -44,8 +43,7 @@ pub enum Begun {
 
 struct Waiting<W> {
     pick: Pick,
-    /// None: its worker looks for the answer by itself.
-    wake: Option<W>,
+    wake: W,
     fail_open: bool,
     hold_ns: u64,
     /// Set while the link is down.
@@ -71,73 +69,47 @@ struct Entry<W> {
     state: State<W>,
     /// The connection that has seen PICK or OPEN; 0: none.
     announced: u64,
-    answer: Option<(Answer, Option<W>)>,
-}
-
-/// Stream numbers are counted up here, not chosen by anybody: spreading their bits is enough.
-#[derive(Default)]
-struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+    answer: Option<(Answer, W)>,
 }
 
 pub struct Streams<W> {
-    entries: HashMap<u64, Entry<W>, BuildHasherDefault<NumberHasher>>,
+    entries: HashMap<u64, Entry<W>>,
     /// The current connection; 0: none.
     connection: u64,
     connections: u64,
     up: bool,
-    /// Streams that wait to be woken.
-    parked: usize,
 }
 
 impl<W: Wake> Default for Streams<W> {
     fn default() -> Self {
         Self {
-            entries: HashMap::default(),
+            entries: HashMap::new(),
             connection: 0,
             connections: 0,
             up: false,
-            parked: 0,
         }
     }
 }
 
 impl<W: Wake> Entry<W> {
-    /// Ends the wait: keeps the answer for the worker and wakes it. Gives how many were woken.
-    fn resolve(&mut self, answer: Answer, placed: impl FnOnce(&mut Pick) -> State<W>) -> usize {
+    /// Ends the wait: keeps the answer for the worker and wakes it.
+    fn resolve(&mut self, answer: Answer, placed: impl FnOnce(&mut Pick) -> State<W>) {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Refused) else {
-            return 0;
+            return;
         };
         let Waiting { mut pick, wake, .. } = *waiting;
         self.state = placed(&mut pick);
         let (_, wake) = self.answer.insert((answer, wake));
-        if let Some(wake) = &wake {
-            wake.wake();
-        }
-        usize::from(wake.is_some())
+        wake.wake();
     }
 
-    fn fail(&mut self, open: bool) -> usize {
+    fn fail(&mut self, open: bool) {
         if open {
             self.resolve(Answer::FailOpen, |pick| {
                 State::Placed(Placed::unanswered(pick))
-            })
+            });
         } else {
-            self.resolve(Answer::FailClose, |_| State::Refused)
+            self.resolve(Answer::FailClose, |_| State::Refused);
         }
     }
 }
@@ -160,15 +132,14 @@ impl<W: Wake> Streams<W> {
         self.up
     }
 
-    /// A request needs an endpoint. `wake` is called only when it has to wait; it may give None after
-    /// `Begun::Asked`, when the worker looks for the answer by itself and parks the stream otherwise.
+    /// A request needs an endpoint. `wake` is called only when it has to wait.
     pub fn begin(
         &mut self,
         mut pick: Pick,
         fail_open: bool,
         hold_ns: u64,
         now_ns: u64,
-        wake: impl FnOnce(Begun) -> Option<W>,
+        wake: impl FnOnce() -> W,
         out: &mut Vec<u8>,
     ) -> Begun {
         let stream = pick.stream;
@@ -192,8 +163,7 @@ impl<W: Wake> Streams<W> {
             Begun::Asked | Begun::FailedOpen => None,
         };
         let state = state.unwrap_or_else(|| {
-            let wake = wake(begun);
-            self.parked += usize::from(wake.is_some());
+            let wake = wake();
             State::Waiting(Box::new(Waiting {
                 pick,
                 wake,
@@ -211,22 +181,6 @@ impl<W: Wake> Streams<W> {
             },
         );
         begun
-    }
-
-    /// A stream that looked for its answer will be woken instead; or here is the answer.
-    pub fn park(&mut self, stream: u64, wake: impl FnOnce() -> W) -> Option<Answer> {
-        let entry = self.entries.get_mut(&stream)?;
-        if let State::Waiting(waiting) = &mut entry.state {
-            waiting.wake = Some(wake());
-            self.parked += 1;
-            return None;
-        }
-        entry.answer.take().map(|(answer, _)| answer)
-    }
-
-    /// Whether a stream waits to be woken.
-    pub fn has_parked(&self) -> bool {
-        self.parked > 0
     }
 
     /// The picker chose endpoints. False: nobody waits for this answer.
@@ -248,7 +202,7 @@ impl<W: Wake> Streams<W> {
             .trim()
             .to_owned();
         let upstream_model = model.clone();
-        let woken = entry.resolve(Answer::Endpoints { endpoints, model }, |pick| {
+        entry.resolve(Answer::Endpoints { endpoints, model }, |pick| {
             let mut placed = Placed::unanswered(pick);
             if !upstream_model.is_empty() {
                 placed.model = upstream_model;
@@ -260,7 +214,6 @@ impl<W: Wake> Streams<W> {
                 ..placed
             })
         });
-        self.parked -= woken;
         true
     }
 
@@ -269,8 +222,7 @@ impl<W: Wake> Streams<W> {
         let Some(entry) = self.waiting(frame.stream) else {
             return false;
         };
-        let woken = entry.resolve(Answer::Reject(frame), |_| State::Refused);
-        self.parked -= woken;
+        entry.resolve(Answer::Reject(frame), |_| State::Refused);
         true
     }
 
@@ -282,7 +234,7 @@ impl<W: Wake> Streams<W> {
     }
 
     /// The answer for a stream that was woken, and its waker to be dropped.
-    pub fn take(&mut self, stream: u64) -> Option<(Answer, Option<W>)> {
+    pub fn take(&mut self, stream: u64) -> Option<(Answer, W)> {
         self.entries.get_mut(&stream)?.answer.take()
     }
 
@@ -310,11 +262,8 @@ impl<W: Wake> Streams<W> {
             done.encode(out);
         }
         match (entry.state, entry.answer) {
-            (State::Waiting(waiting), _) => {
-                self.parked -= usize::from(waiting.wake.is_some());
-                waiting.wake
-            }
-            (_, answer) => answer.and_then(|(_, wake)| wake),
+            (State::Waiting(waiting), _) => Some(waiting.wake),
+            (_, answer) => answer.map(|(_, wake)| wake),
         }
     }
 
@@ -336,7 +285,7 @@ impl<W: Wake> Streams<W> {
         for entry in self.entries.values_mut() {
             if let State::Waiting(waiting) = &mut entry.state {
                 if waiting.fail_open {
-                    self.parked -= entry.fail(true);
+                    entry.fail(true);
                 } else if waiting.held_until_ns.is_none() {
                     waiting.held_until_ns = Some(now_ns.saturating_add(waiting.hold_ns));
                 }
@@ -382,7 +331,7 @@ impl<W: Wake> Streams<W> {
                 continue;
             };
             match waiting.held_until_ns {
-                Some(until_ns) if until_ns <= now_ns => self.parked -= entry.fail(false),
+                Some(until_ns) if until_ns <= now_ns => entry.fail(false),
                 Some(until_ns) => {
                     next = Some(next.map_or(until_ns, |next: u64| next.min(until_ns)))
                 }

@@ -66,7 +66,7 @@ impl Table {
             ..Pick::default()
         };
         let counts = self.counts.clone();
-        let wake = move |_| Some(counts.waker());
+        let wake = move || counts.waker();
         self.streams
             .begin(pick, fail_open, HOLD_NS, now_ns, wake, &mut self.out)
     }

@@ -28,8 +28,10 @@ _PACKAGE = "envoy.extensions.filters.http.dynamic_modules.v3"
 
 def http_filters(settings: EnvoySettings, pick_socket: Path) -> list[Json]:
     """The filters of a listener in order, without the router."""
+    # The listener itself removes headers that a client must not set, before anything looks at them.
+    route: Json = {"body_bytes_max": settings.body_bytes_max, "strip_headers": []}
     return [
-        _filter(ROUTE_FILTER, "route", {"body_bytes_max": settings.body_bytes_max}),
+        _filter(ROUTE_FILTER, "route", route),
         _filter(PICK_FILTER, "pick", {"socket": str(pick_socket), "hold_ms": settings.hold_ms}),
     ]
 

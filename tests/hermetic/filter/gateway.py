@@ -23,13 +23,6 @@ OPEN_POOL = "ns/open"
 CLOSED_POOL = "ns/closed"
 BODY_BYTES_MAX = 12 << 20
 HOLD_MS = 300
-TRUST_HEADERS = (
-    "x-gateway-model-name",
-    "x-gateway-base-model-name",
-    "x-gateway-destination-endpoint",
-    "x-gateway-destination-endpoint-served",
-    "x-gateway-destination-endpoint-subset",
-)
 _TYPE = "type.googleapis.com/"
 _MODULE = {"name": "inferway_filter", "do_not_close": True}
 
@@ -177,17 +170,13 @@ def _listener(name: str, address: Json, routes: Json, filters: list[Json]) -> Js
     }
 
 
-def pick_config(socket: Path) -> dict[str, Json]:
-    return {"socket": str(socket), "hold_ms": HOLD_MS, "inline_wait_us": 150}
-
-
 def bootstrap(directory: Path, ports: list[int], refusing_port: int) -> Json:
     """Listener 0 is the gateway; listener 1 sends everything to the same filters over HTTP/2."""
     any_port = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
     inner = {"pipe": {"path": str(directory / "inner.sock")}}
     filters = [
-        _filter("route", {"body_bytes_max": BODY_BYTES_MAX, "strip_headers": TRUST_HEADERS}),
-        _filter("pick", pick_config(directory / "pick.sock")),
+        _filter("route", {"body_bytes_max": BODY_BYTES_MAX}),
+        _filter("pick", {"socket": str(directory / "pick.sock"), "hold_ms": HOLD_MS}),
     ]
     to_inner = [{"match": {"prefix": "/"}, "route": {"cluster": "inner", "timeout": "0s"}}]
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -14,7 +14,7 @@ import pytest
 from inferway.envoy.binary import find_envoy
 
 from .fake_picker import Done, First, Hello, Open, Pick, endpoints
-from .gateway import HOLD_MS, bootstrap, filter_library, pick_config, run_gateway
+from .gateway import HOLD_MS, bootstrap, filter_library, run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -271,7 +271,7 @@ async def test_configurations_are_validated_without_a_link(
     assert library is not None
     (tmp_path / "libinferway_filter.so").symlink_to(library.resolve())
     text = json.dumps(bootstrap(world.picker.path.parent, [1, 2], 3))
-    pick = json.dumps(pick_config(world.picker.path))
+    pick = json.dumps({"socket": str(world.picker.path), "hold_ms": HOLD_MS})
     changed = json.dumps(json.loads(pick) | change)
     text = text.replace(json.dumps(pick), json.dumps(changed))
     (tmp_path / "envoy.json").write_text(text)
