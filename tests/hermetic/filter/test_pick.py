@@ -192,15 +192,20 @@ async def test_a_client_that_leaves_ends_its_pick(world: World) -> None:
     done = await world.picker.wait(Done)
     pick = await world.picker.wait(Pick)
     assert (done.stream, done.end, done.status, done.flags) == (pick.stream, 2, 0, 0)
-    # The answer comes late: it is dropped, and counted with the next request.
+    # The answer comes late: it is dropped, and counted with a request after it (requests carry the
+    # link's counts to Envoy; the first may be ahead of the late answer).
     world.picker.send(endpoints(pick.stream, world.servers[0].address))
     world.picker.script = world.everywhere
-    await echo(world, {"model": "open"})
-    after = await world.gateway.counters()
     name = "inferway_pick_late_answers_total"
-    assert after[name] - before[name] == 1
-    assert len(world.picker.of(Done)) <= 2
-    assert world.servers[0].requests[CHAT] == 1
+    late = echoes = 0
+    async with asyncio.timeout(10):
+        while not late:
+            await echo(world, {"model": "open"})
+            echoes += 1
+            late = (await world.gateway.counters())[name] - before[name]
+    assert late == 1
+    assert len(world.picker.of(Done)) <= 1 + echoes
+    assert world.servers[0].requests[CHAT] == echoes
 
 
 async def test_a_connection_survives_its_streams(world: World) -> None:
