@@ -49,7 +49,7 @@ def _closed_port() -> int:
 async def module_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     library = filter_library()
     if library is None:
-        pytest.skip("the Envoy filter is not built")
+        pytest.fail("the Envoy filter is not built: make setup")
     directory: Path = tmp_path_factory.mktemp("gateway")
     servers = [Upstream(), Upstream()]
     for server in servers:
