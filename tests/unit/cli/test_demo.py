@@ -151,9 +151,9 @@ def test_traffic_table() -> None:
         "title", [seen("b", cached=50)] * 3 + [seen("a")] + [seen("", status=503, prompt=0)]
     )
     assert text_of(table) == [
-        ["HTTP 503", "1", "20%", "█" * 10 + "·" * 20, "unknown"],
-        ["a", "1", "20%", "█" * 10 + "·" * 20, "0%"],
-        ["b", "3", "60%", "█" * 30, "50%"],
+        ["HTTP 503", "1", "20%", "█" * 7 + "·" * 13, "unknown"],
+        ["a", "1", "20%", "█" * 7 + "·" * 13, "0%"],
+        ["b", "3", "60%", "█" * 20, "50%"],
     ]
 
 
@@ -168,9 +168,9 @@ def test_policy_table() -> None:
         )
     )
     assert rows == [
-        ["round-robin", "25%", "400 ms", "300 ms", "█" * 30],
-        ["marginal-cost", "88%", "100 ms", "50 ms", "█" * 8 + "·" * 22],
-        ["broken", "unknown", "unknown", "unknown", "·" * 30],
+        ["round-robin", "25%", "400 ms", "300 ms", "█" * 20],
+        ["marginal-cost", "88%", "100 ms", "50 ms", "█" * 5 + "·" * 15],
+        ["broken", "unknown", "unknown", "unknown", "·" * 20],
     ]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from inferway.cli.demo.workload import Seen
 
-BAR_WIDTH = 30
+BAR_WIDTH = 20  # the widest table then fits 80 columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def policy_table(runs: Sequence[Affinity]) -> Table:
     table.add_column("prompt cached", justify="right")
     table.add_column("mean TTFT", justify="right")
     table.add_column("p50 TTFT", justify="right")
-    table.add_column("mean TTFT, as a bar")
+    table.add_column("", no_wrap=True)
     longest = max(run.ttft_mean_s or 0.0 for run in runs)
     for run in runs:
         table.add_row(
