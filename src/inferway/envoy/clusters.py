@@ -11,12 +11,12 @@ order.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
 from inferway.observability.names import DESTINATION_HEADER
+from inferway.routing.picker_config import addresses_of
 
 if TYPE_CHECKING:
     from inferway.envoy.settings import EnvoySettings
@@ -67,24 +67,13 @@ def endpoint_addresses(
     found = {
         (address, endpoint.port)
         for endpoint in endpoints
-        for address in _addresses(endpoint.host, resolved)
+        for address in addresses_of(endpoint.host, resolved)
     }
     return tuple(sorted(found))
 
 
 def _by_name(resources: Iterable[Resource]) -> tuple[Resource, ...]:
     return tuple(sorted(resources, key=lambda one: one.name))
-
-
-def _addresses(host: str, resolved: Resolved) -> tuple[str, ...]:
-    try:
-        return (_canonical(host),)
-    except ValueError:
-        return tuple(_canonical(address) for address in resolved.get(host, ()))
-
-
-def _canonical(address: str) -> str:
-    return ipaddress.ip_address(address.removeprefix("[").removesuffix("]")).compressed
 
 
 def _assignment(cluster: str, endpoints: Iterable[Endpoint], resolved: Resolved) -> Json:

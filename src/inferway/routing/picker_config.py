@@ -15,9 +15,9 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from inferway.routing.model import Endpoint, Pool, RoutingModel, ServerGroup
+    from inferway.routing.model import Pool, RoutingModel, ServerGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,14 @@ def endpoint_address(ip: str, port: int) -> str:
     return f"{host}:{port}"
 
 
+def addresses_of(host: str, resolve: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The IP addresses behind a host, each in its shortest form: the host itself, or what its name
+    resolved to, in that order; none while nothing is known.
+    """
+    found = (host,) if is_ip(host) else resolve.get(host, ())
+    return tuple(ip_address(one).compressed for one in found)
+
+
 def hosts_to_resolve(model: RoutingModel) -> tuple[str, ...]:
     """The DNS names among all endpoints of pools and server groups, sorted."""
     backends: list[Pool | ServerGroup] = [*model.pools.values(), *model.server_groups.values()]
@@ -68,7 +76,7 @@ def pool_targets(
 def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
     endpoints: dict[str, ResolvedEndpoint] = {}
     for endpoint in pool.endpoints:
-        for ip in _addresses(endpoint, resolve):
+        for ip in addresses_of(endpoint.host, resolve):
             address = endpoint_address(ip, endpoint.port)
             endpoints.setdefault(
                 address,
@@ -85,7 +93,3 @@ def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
         objectives=pool.objectives,
         endpoints=tuple(endpoints.values()),
     )
-
-
-def _addresses(endpoint: Endpoint, resolve: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return (endpoint.host,) if is_ip(endpoint.host) else resolve.get(endpoint.host, ())

@@ -70,7 +70,9 @@ def test_every_server_can_be_simulated(tmp_path: Path) -> None:
 
 def test_ports_are_kept_when_they_are_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: set[int] = set()
-    monkeypatch.setattr(manifests, "is_free", lambda port: port not in taken)
+    monkeypatch.setattr(
+        manifests, "port_problem", lambda _address, port: "taken" if port in taken else None
+    )
     assert manifests.write(tmp_path, keep_ports=True) == 8080
     shipped = ports_in(tmp_path)
     assert len(set(shipped)) == len(shipped) == 7

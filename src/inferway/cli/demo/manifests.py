@@ -12,22 +12,14 @@ import socket
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from inferway.envoy.ports import port_problem
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("gateway.yaml", "pools.yaml", "servers.yaml")
 PORT = re.compile(r"(?P<key>\bport: )(?P<port>\d+)")
 POLICY = re.compile(r"(inferway\.dev/policy: )\S+")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def free_ports(count: int) -> list[int]:
@@ -47,7 +39,7 @@ def write(folder: Path, *, keep_ports: bool) -> int:
     texts = {name: (files("inferway.cli.demo") / name).read_text() for name in NAMES}
     shipped = sorted({int(m["port"]) for text in texts.values() for m in PORT.finditer(text)})
     ports = {port: port for port in shipped}
-    if not (keep_ports and all(map(is_free, shipped))):
+    if not keep_ports or any(port_problem("127.0.0.1", port) for port in shipped):
         ports = dict(zip(shipped, free_ports(len(shipped)), strict=True))
     for name, text in texts.items():
         (folder / name).write_text(
