@@ -3,8 +3,11 @@
 Problem: those classes have no type information, so every use of them is unchecked. Model: the rest
 of the room writes resources as plain JSON mappings in the shape of Envoy's documentation; here they
 are parsed into messages, which rejects unknown fields and wrong types, and become bytes. Invariant:
-equal content gives equal bytes, so that a hash of them is a version. Cost: about 20 µs per
-endpoint.
+equal content gives equal bytes, so that a hash of them is a version.
+
+Cost: parsing takes some 200 µs per route or cluster, and a change of manifests touches few of
+hundreds. So what was parsed lately is remembered by its JSON text, routes one by one; the same
+again costs 10 µs.
 """
 
 from __future__ import annotations
@@ -13,14 +16,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 # The imports register the message types that "@type" names in our resources refer to.
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
-from envoy.config.route.v3 import route_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.http.dynamic_modules.v3 import dynamic_modules_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -57,6 +61,8 @@ REGISTERED = (
 )
 
 _TYPE_PREFIX = "type.googleapis.com/"
+# Messages that are remembered, of some kilobytes each: about twice what 5,000 routes need.
+_ENCODED_MAX = 16_384
 
 
 class ResourceType(StrEnum):
@@ -108,11 +114,12 @@ def typed(message: str, **fields: JsonValue) -> Json:
 
 def resource(kind: ResourceType, content: Json) -> Resource:
     """Raises InvalidResourceError. The name is taken from the content."""
-    message = _parse(_new(kind), content)
     name = content.get("name", content.get("cluster_name"))
     if not isinstance(name, str) or not name:
         raise InvalidResourceError(f"{kind.name.lower()} without a name")
-    return Resource(kind, name, message.SerializeToString(deterministic=True))
+    if kind is ResourceType.ROUTES:
+        return Resource(kind, name, _routes_bytes(content))
+    return Resource(kind, name, _resource_bytes(kind, json.dumps(content)))
 
 
 def resource_json(one: Resource) -> str:
@@ -149,6 +156,36 @@ def write_reply(reply: DiscoveryReply) -> bytes:
         resources=[any_pb2.Any(type_url=one.type.value, value=one.body) for one in reply.resources],
     )
     return message.SerializeToString(deterministic=True)
+
+
+def _routes_bytes(content: Json) -> bytes:
+    """A RouteConfiguration, put together from routes that are remembered one by one."""
+    hosts = _mappings(content, "virtual_hosts")
+    bare = [{name: value for name, value in host.items() if name != "routes"} for host in hosts]
+    message: Any = _parse(_new(ResourceType.ROUTES), {**content, "virtual_hosts": bare})
+    for host, written in zip(message.virtual_hosts, hosts, strict=True):
+        for route in _mappings(written, "routes"):
+            host.routes.add().MergeFromString(_route_bytes(json.dumps(route)))
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def _mappings(content: Json, field: str) -> list[Json]:
+    """The entries of a list of mappings. Raises InvalidResourceError when it is something else."""
+    found = content.get(field, [])
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise InvalidResourceError(f"{field}: not a list of mappings")
+    return found
+
+
+@lru_cache(maxsize=_ENCODED_MAX)
+def _route_bytes(text: str) -> bytes:
+    route: Message = route_components_pb2.Route()
+    return _parse(route, json.loads(text)).SerializeToString(deterministic=True)
+
+
+@lru_cache(maxsize=_ENCODED_MAX)
+def _resource_bytes(kind: ResourceType, text: str) -> bytes:
+    return _parse(_new(kind), json.loads(text)).SerializeToString(deterministic=True)
 
 
 def _json_text(message: Message) -> str:

@@ -11,6 +11,8 @@ import pytest
 from inferway.envoy.clusters import endpoint_addresses, seconds
 from inferway.envoy.messages import (
     InvalidResourceError,
+    Json,
+    JsonValue,
     ResourceType,
     resource,
     resource_json,
@@ -198,3 +200,27 @@ def test_long_model_list_raises_the_limit_of_fixed_bodies() -> None:
 def test_illegal_resources_are_refused_here(content: dict) -> None:
     with pytest.raises(InvalidResourceError):
         resource(ResourceType.CLUSTER, content)
+
+
+def test_a_route_configuration_is_the_same_whether_its_routes_are_remembered_or_new() -> None:
+    def content(*paths: str) -> Json:
+        routes = [{"match": {"path": path}, "route": {"cluster": "c"}} for path in paths]
+        return {"name": "r", "virtual_hosts": [{"name": "h", "domains": ["*"], "routes": routes}]}
+
+    whole = resource(ResourceType.ROUTES, content("/a", "/b"))
+    moved = resource(ResourceType.ROUTES, content("/b", "/a"))
+    again = resource(ResourceType.ROUTES, content("/a", "/b"))
+    assert whole.body == again.body != moved.body
+    assert [
+        one["match"]["path"]
+        for one in json.loads(resource_json(moved))["virtual_hosts"][0]["routes"]
+    ] == ["/b", "/a"]
+
+
+@pytest.mark.parametrize(
+    "routes", [{"match": {}}, ["/a"], [{"match": {"path": 1}}], [{"mach": {}}]]
+)
+def test_routes_that_are_none_are_refused(routes: JsonValue) -> None:
+    content: Json = {"name": "r", "virtual_hosts": [{"name": "h", "routes": routes}]}
+    with pytest.raises(InvalidResourceError):
+        resource(ResourceType.ROUTES, content)
