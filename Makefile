@@ -31,9 +31,10 @@ check: $(VENV)/.ready ## formatting, lint, types, layers, clippy, tidiness
 	cargo clippy --quiet --locked --manifest-path $(CARGO_MANIFEST) --all-targets -- -D warnings
 	$(BIN)/python -m pytest -q tests/tidy
 
-bench: $(VENV)/.ready ## request overhead against plain Envoy and peers, decision time (about 15 minutes; needs wrk and nginx)
+bench: $(VENV)/.ready ## overhead against plain Envoy and peers, decision and apply time (about 20 minutes; needs wrk and nginx)
 	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.decision
+	$(BIN)/python -m bench.apply
 
 golden: $(VENV)/.ready ## rewrite the golden files from what the code does now; read the diff before you commit it
 	INFERWAY_GOLDEN=refresh $(BIN)/python -m pytest -q tests/golden tests/unit

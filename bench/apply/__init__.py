@@ -1,0 +1,1 @@
+"""How fast a changed manifest takes effect, and what translating many routes costs."""
