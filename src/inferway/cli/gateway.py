@@ -143,9 +143,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.metrics = ControlMetrics()
         self.link = PickerLink(on_status=self._on_picker_status)
-        self.ads = AdsServer(
-            clock=asyncio.get_running_loop().time, on_state=lambda _state: self._on_state()
-        )
+        self.ads = AdsServer(on_state=lambda _state: self._on_state())
         self.reconciler = Reconciler(
             Outputs(
                 publish_xds=self.ads.offer,

@@ -2,7 +2,7 @@
 
 Problem: Envoy fetches its configuration from us over one long gRPC stream and reconnects when it
 breaks. Model: one `Conversation` per stream; the server owns the wanted snapshot, the last one that
-Envoy took in full, and the clock. A new stream starts with the wanted snapshot, or with the last
+Envoy took in full. A new stream starts with the wanted snapshot, or with the last
 good one while the wanted one stands refused, so that an Envoy that was restarted still serves. It
 listens on a unix socket only: the configuration channel is never open to the network.
 """
@@ -59,22 +59,14 @@ class _Session:
 class AdsServer:
     """Serves snapshots to Envoy and knows what became of them.
 
-    `clock` gives seconds. `on_state` is called in the event loop after every change of `state`,
-    `on_applied` once per offered snapshot with the seconds from `offer` until traffic follows it.
+    `on_state` is called in the event loop after every change of `state`.
     """
 
     def __init__(
-        self,
-        *,
-        clock: Callable[[], float],
-        on_state: Callable[[ProgrammingState], None] = lambda _state: None,
-        on_applied: Callable[[float], None] = lambda _seconds: None,
+        self, *, on_state: Callable[[ProgrammingState], None] = lambda _state: None
     ) -> None:
-        self._clock = clock
         self._on_state = on_state
-        self._on_applied = on_applied
         self._target: Snapshot | None = None
-        self._offered_s: float | None = None  # None once it is applied
         self._good: Snapshot | None = None
         self._refused: ProgrammingState | None = None
         self._sessions: list[_Session] = []
@@ -110,7 +102,6 @@ class AdsServer:
         if self._target is not None and snapshot.version == self._target.version:
             return
         self._target = snapshot
-        self._offered_s = self._clock()
         self._refused = None
         for session in self._sessions:
             session.send(session.conversation.offer(snapshot))
@@ -146,9 +137,6 @@ class AdsServer:
         self._state = state
         if state.phase is ProgrammingPhase.PROGRAMMED:
             self._good = self._target
-            if self._offered_s is not None:
-                self._on_applied(self._clock() - self._offered_s)
-                self._offered_s = None
         elif state.phase is ProgrammingPhase.REJECTED:
             self._refused = state
         self._on_state(state)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -156,7 +155,6 @@ class Gateway:
         self.run = run
         self.settings = settings
         self.states: list[ProgrammingState] = []
-        self.applied_s: list[float] = []
         self.lines: list[str] = []
         self._changed = asyncio.Event()
         self.ads = self.new_ads()
@@ -166,9 +164,7 @@ class Gateway:
         self.url = ""
 
     def new_ads(self) -> AdsServer:
-        return AdsServer(
-            clock=time.monotonic, on_state=self._on_state, on_applied=self.applied_s.append
-        )
+        return AdsServer(on_state=self._on_state)
 
     def new_process(self) -> EnvoyProcess:
         return EnvoyProcess(self.program, on_line=lambda line: self.lines.append(line.message))

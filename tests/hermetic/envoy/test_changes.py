@@ -68,8 +68,6 @@ async def test_weights_change_under_load(gateway, build, model_server) -> None:
         await more(answers, "blue")
         assert red.requests == before
     assert set(answers) == {"red", "blue"}
-    assert len(gateway.applied_s) == 5
-    assert all(0 < seconds < 5 for seconds in gateway.applied_s)
 
 
 async def test_pools_come_and_go_under_load(gateway, build, model_server) -> None:
