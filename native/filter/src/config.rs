@@ -17,6 +17,8 @@ fn strip_headers_default() -> Vec<String> {
         "x-gateway-destination-endpoint",
         "x-gateway-destination-endpoint-served",
         "x-gateway-destination-endpoint-subset",
+        "x-gateway-model-name-rewrite",
+        "x-llm-d-model-name-rewrite",
     ]
     .map(String::from)
     .to_vec()
@@ -176,7 +178,7 @@ mod tests {
     fn route_defaults_to_32_mib_and_the_trust_headers() {
         let config = RouteConfig::decode(b"").expect("defaults are valid");
         assert_eq!(config.body_bytes_max, 32 << 20);
-        assert_eq!(config.strip_headers.len(), 5);
+        assert_eq!(config.strip_headers.len(), 7);
         assert!(config
             .strip_headers
             .contains(&"x-gateway-destination-endpoint".to_owned()));

@@ -21,7 +21,7 @@ from inferway.control.resolver import Resolver
 from inferway.envoy.conversation import ProgrammingPhase
 from inferway.envoy.messages import InvalidResourceError
 from inferway.observability.logging import get_logger
-from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
+from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig, RewriteConfig
 from inferway.resources import ResourceSet
 from inferway.resources.kinds import KINDS
 from inferway.routing.picker_config import hosts_to_resolve, pool_targets
@@ -309,6 +309,14 @@ def pool_config(target: PoolTargets) -> PoolConfig:
         ),
         policy=target.policy,
         objectives=dict(target.objectives),
+        rewrites=tuple(
+            RewriteConfig(
+                model=rewrite.model,
+                targets=tuple((one.model, one.weight) for one in rewrite.targets),
+                sticky=rewrite.sticky.value,
+            )
+            for rewrite in target.rewrites
+        ),
     )
 
 

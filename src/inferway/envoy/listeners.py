@@ -34,6 +34,9 @@ TRUST_HEADERS = (
     DESTINATION_HEADER,
     f"{DESTINATION_HEADER}-served",
     f"{DESTINATION_HEADER}-subset",
+    # Upstream's wish of a client for a target; here InferenceModels and rewrites alone say that.
+    f"{MODEL_NAME_HEADER}-rewrite",
+    "x-llm-d-model-name-rewrite",
 )
 """Headers that routing believes: a client that sends one is not heard."""
 

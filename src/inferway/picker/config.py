@@ -7,6 +7,8 @@ swaps (ARCHITECTURE.md rule 5), keeping what it knows of endpoints that stay. Th
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -23,6 +25,18 @@ class EndpointConfig(_Message):
     metrics_path: str = "/metrics"
 
 
+class RewriteConfig(_Message):
+    model: str = Field(
+        description="name that is asked for; empty: every name without an own rewrite"
+    )
+    targets: tuple[tuple[str, Annotated[int, Field(ge=1)]], ...] = Field(
+        min_length=1, description="models that serve it, each with its weight above 0"
+    )
+    sticky: Literal["none", "session", "user"] = Field(
+        default="none", description="for whom the choice between several targets stays the same"
+    )
+
+
 class PoolConfig(_Message):
     name: str = Field(description="namespace/name of the InferencePool")
     endpoints: tuple[EndpointConfig, ...] = ()
@@ -30,6 +44,7 @@ class PoolConfig(_Message):
     objectives: dict[str, int] = Field(
         default_factory=dict, description="objective name to priority"
     )
+    rewrites: tuple[RewriteConfig, ...] = ()
 
 
 class ScrapeConfig(_Message):

@@ -110,17 +110,17 @@ class PickDesk:
         self, connection: int, streams: dict[int, ModelCounters], pick: Pick, now_s: float
     ) -> bytes:
         if self._open >= self._streams_max:
-            return self.runtime.refuse(Outcome.OVERLOADED, pick)[1]
+            return self.runtime.refuse(Outcome.OVERLOADED, pick)
         try:
-            outcome, answer = self.runtime.pick(connection, pick, now_s)
+            outcome, answer, model = self.runtime.pick(connection, pick, now_s)
         except Exception:  # noqa: BLE001 - a request's boundary: policies are users' code
             self.layer.in_flight.done(connection, pick.stream)
             if not self._failure_told:
                 self._failure_told = True
                 self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
-            return self.runtime.refuse(Outcome.FAILED, pick)[1]
+            return self.runtime.refuse(Outcome.FAILED, pick)
         if outcome is PICKED:
-            counters = self._metrics.model(pick.pool, pick.model)
+            counters = self._metrics.model(pick.pool, model)
             counters.requests += 1
             counters.running += 1
             streams[pick.stream] = counters

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inferway._native import encode_endpoints
+from inferway._native import encode_endpoints, hash_seed
 from inferway.picker.outcome import OUTCOMES, Outcome, refusal
+from inferway.picker.rewriting import Rewriter
 from inferway.picker.scheduling.decide import Decision, PoolScheduler
 from inferway.picker.scheduling.registry import policy
 
@@ -56,22 +57,27 @@ class Runtime:
                 PoolScheduler(layer.pools[pool.name], policies[pool.name], random_of(pool.name)),
                 layer,
                 metrics,
+                Rewriter(pool.rewrites, random_of(pool.name), hash_seed) if pool.rewrites else None,
             )
             for pool in config.pools
         }
 
-    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes]:
-        """Decides, charges, counts; returns what came of it and the frame that answers."""
+    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes, str]:
+        """Decides, charges, counts; returns what came of it, the frame that answers, and the model
+        that shall serve.
+        """
         pool = self._pools.get(pick.pool)
         if pool is None:
-            return self.refuse(Outcome.POOL_NOT_FOUND, pick)
-        outcome, answer = pool.pick(connection, pick, now_s)
-        return (outcome, answer) if answer else self.refuse(outcome, pick)
+            return Outcome.POOL_NOT_FOUND, self.refuse(Outcome.POOL_NOT_FOUND, pick), pick.model
+        picked = pool.pick(connection, pick, now_s)
+        if picked[1]:
+            return picked
+        return picked[0], self.refuse(picked[0], pick), picked[2]
 
-    def refuse(self, outcome: Outcome, pick: Pick) -> tuple[Outcome, bytes]:
+    def refuse(self, outcome: Outcome, pick: Pick) -> bytes:
         """The answer of an outcome that needs no decision."""
         self._metrics.pool(pick.pool).outcomes[OUTCOMES.index(outcome)] += 1
-        return outcome, refusal(outcome, stream=pick.stream, model=pick.model, pool=pick.pool)
+        return refusal(outcome, stream=pick.stream, model=pick.model, pool=pick.pool)
 
 
 class PoolRuntime:
@@ -84,6 +90,7 @@ class PoolRuntime:
         "_layer",
         "_metrics",
         "_objectives",
+        "_rewriter",
         "_scheduler",
     )
 
@@ -93,12 +100,14 @@ class PoolRuntime:
         scheduler: PoolScheduler,
         layer: DataLayer,
         metrics: PickerMetrics,
+        rewriter: Rewriter | None,
     ) -> None:
         self._scheduler = scheduler
         self._layer = layer
         self._metrics = metrics
         self._counters: PoolCounters = metrics.pool(config.name)
         self._objectives = config.objectives
+        self._rewriter = rewriter
         self._known: dict[str, bool | None] = {}
         self._known_revision = -1
 
@@ -113,19 +122,25 @@ class PoolRuntime:
         priority = objectives.get(objective)
         return objectives.get(model, 0) if priority is None else priority
 
-    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes]:
-        """The outcome, and the answer when it is `picked`."""
-        model, known = pick.model, self._known
+    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes, str]:
+        """The outcome, the answer when it is `picked`, and the model that shall serve.
+
+        That model is chosen first, so that all the rest (is it served, where is its adapter, where
+        is its prompt cached) is about what the server will see. Only the priority goes by the name
+        that the client sent.
+        """
+        asked, known, rewriter = pick.model, self._known, self._rewriter
+        model = asked if rewriter is None else rewriter.target(pick)
         if self._layer.catalog.revision != self._known_revision or model not in known:
             self._ask(model)
         if known[model] is False:
-            return Outcome.MODEL_NOT_FOUND, b""
-        priority = self.priority(pick.objective, model) if self._objectives else 0
+            return Outcome.MODEL_NOT_FOUND, b"", model
+        priority = self.priority(pick.objective, asked) if self._objectives else 0
         decision = self._scheduler.decide(
-            pick, filter_id=connection, now_s=now_s, priority=priority
+            pick, filter_id=connection, now_s=now_s, priority=priority, model=model
         )
         if not isinstance(decision, Decision):
-            return Outcome.NO_ENDPOINT, b""
+            return Outcome.NO_ENDPOINT, b"", model
         _, _, endpoints, uncached, context, prompt = decision
         counters = self._counters
         counters.outcomes[_PICKED_INDEX] += 1
@@ -136,7 +151,9 @@ class PoolRuntime:
         counters.prompt_tokens += prompt
         counters.matched_tokens += matched
         self._metrics.hit_ratio.observe(matched / prompt)
-        return PICKED, encode_endpoints(pick.stream, uncached, context, endpoints, "")
+        renamed = "" if model == asked else model
+        answer = encode_endpoints(pick.stream, uncached, context, endpoints, renamed)
+        return PICKED, answer, model
 
     def _ask(self, model: str) -> None:
         """Remembers `PoolScheduler.knows`, because it looks at every endpoint."""

@@ -10,6 +10,8 @@ do: resolve references between objects, which is routing's, and read files, whic
 from .gateway import Gateway
 from .gateway_class import GatewayClass
 from .http_route import HTTPRoute
+from .inference_model import InferenceModel
+from .inference_model_rewrite import InferenceModelRewrite
 from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .meta import Object, ObjectMeta, ResourceKey
@@ -21,6 +23,8 @@ __all__ = [
     "Gateway",
     "GatewayClass",
     "HTTPRoute",
+    "InferenceModel",
+    "InferenceModelRewrite",
     "InferenceObjective",
     "InferencePool",
     "ModelServer",

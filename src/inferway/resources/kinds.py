@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from .gateway import Gateway
 from .gateway_class import GatewayClass
 from .http_route import HTTPRoute
+from .inference_model import InferenceModel
+from .inference_model_rewrite import InferenceModelRewrite
 from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .model_server import ModelServer
@@ -64,6 +66,22 @@ KINDS = (
         ("infobj", "objective"),
         namespaced=True,
         model=InferenceObjective,
+    ),
+    KindInfo(
+        "InferenceModelRewrite",
+        ("inference.networking.x-k8s.io/v1alpha2", "llm-d.ai/v1alpha2"),
+        "inferencemodelrewrites",
+        ("infmodelrw", "rewrite"),
+        namespaced=True,
+        model=InferenceModelRewrite,
+    ),
+    KindInfo(
+        "InferenceModel",
+        ("inference.networking.x-k8s.io/v1alpha2", "inference.networking.x-k8s.io/v1alpha1"),
+        "inferencemodels",
+        ("infmodel",),
+        namespaced=True,
+        model=InferenceModel,
     ),
     KindInfo(
         "ModelServer",

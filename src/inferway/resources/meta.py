@@ -60,8 +60,8 @@ class ObjectMeta(Model):
 
 
 class ResourceKey(NamedTuple):
-    """Identity of an object. `pool` is used by objectives only: several may share a name when each
-    is for another pool.
+    """Identity of an object. `pool` is used by objectives, models and rewrites: several may share a
+    name when each is for another pool.
     """
 
     group: str

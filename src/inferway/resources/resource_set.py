@@ -13,13 +13,24 @@ from typing import TypeVar
 from .gateway import Gateway
 from .gateway_class import GatewayClass
 from .http_route import HTTPRoute
+from .inference_model import InferenceModel
+from .inference_model_rewrite import InferenceModelRewrite
 from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .meta import Object, ResourceKey
 from .model_server import ModelServer
 from .problems import Problem, Severity
 
-Resource = Gateway | GatewayClass | HTTPRoute | InferenceObjective | InferencePool | ModelServer
+Resource = (
+    Gateway
+    | GatewayClass
+    | HTTPRoute
+    | InferenceModel
+    | InferenceModelRewrite
+    | InferenceObjective
+    | InferencePool
+    | ModelServer
+)
 _Kind = TypeVar("_Kind", bound=Object)
 
 
@@ -92,13 +103,21 @@ class ResourceSet:
         return self.of_kind(InferenceObjective)
 
     @property
+    def models(self) -> tuple[InferenceModel, ...]:
+        return self.of_kind(InferenceModel)
+
+    @property
+    def model_rewrites(self) -> tuple[InferenceModelRewrite, ...]:
+        return self.of_kind(InferenceModelRewrite)
+
+    @property
     def model_servers(self) -> tuple[ModelServer, ...]:
         return self.of_kind(ModelServer)
 
 
 def assemble(entries: Iterable[Entry]) -> tuple[ResourceSet, tuple[Problem, ...]]:
     """The set of `entries` in order. A second object with the key of an earlier one is left out and
-    is a problem; objectives of one name for several pools are all kept, with a warning.
+    is a problem; objects of one name for several pools are all kept, with a warning.
     """
     kept: dict[ResourceKey, Entry] = {}
     problems = []

@@ -30,6 +30,29 @@ class Endpoint:
     metrics_path: str
 
 
+class Sticky(StrEnum):
+    """For whom a weighted choice between models stays the same."""
+
+    NO = "none"
+    SESSION = "session"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteTarget:
+    model: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Which models serve a name. `model` empty: every name without a rewrite of its own."""
+
+    model: str
+    targets: tuple[RewriteTarget, ...]  # at least one, weights above 0
+    sticky: Sticky = Sticky.NO
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     name: str  # namespace/name
@@ -38,6 +61,7 @@ class Pool:
     fail_open: bool
     policy: str
     objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
+    rewrites: tuple[Rewrite, ...] = ()  # by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferway.routing.model import Pool, RoutingModel, ServerGroup
+    from inferway.routing.model import Pool, Rewrite, RoutingModel, ServerGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class PoolTargets:
     name: str  # namespace/name of the InferencePool
     policy: str
     objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
+    rewrites: tuple[Rewrite, ...]
     endpoints: tuple[ResolvedEndpoint, ...]
 
 
@@ -91,5 +92,6 @@ def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
         name=pool.name,
         policy=pool.policy,
         objectives=pool.objectives,
+        rewrites=pool.rewrites,
         endpoints=tuple(endpoints.values()),
     )

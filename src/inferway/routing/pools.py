@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from inferway.resources import InferencePool, ModelServer
+    from inferway.routing.model import Rewrite
     from inferway.routing.settings import RoutingSettings
 
 POLICY_ANNOTATION = "inferway.dev/policy"
@@ -86,6 +87,7 @@ def build_pools(
     pools: Sequence[InferencePool],
     servers: ServerIndex,
     objectives: Mapping[str, tuple[tuple[str, int], ...]],
+    rewrites: Mapping[str, tuple[Rewrite, ...]],
     settings: RoutingSettings,
 ) -> tuple[dict[str, BuiltPool], tuple[RoutingWarning, ...]]:
     """Every pool by namespace/name, in that order."""
@@ -117,6 +119,7 @@ def build_pools(
                 fail_open=fail_open,
                 policy=policy,
                 objectives=objectives.get(name, ()),
+                rewrites=rewrites.get(name, ()),
             ),
             members=tuple(server.qualified_name for server in members),
             refusal=_picker_refusal(resource),

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from inferway.routing.model import MatchKind, Route, RouteMatch
 
 _PATH_ORDER = {MatchKind.EXACT: 0, MatchKind.REGEX: 1, MatchKind.PREFIX: 2}
-_YOUNGEST = datetime.max.replace(tzinfo=UTC)
+YOUNGEST = datetime.max.replace(tzinfo=UTC)
 
 SortKey = tuple[int, int, bool, int, int, datetime, str, int, int]
 
@@ -58,7 +58,7 @@ def precedence(match: RouteMatch, origin: Origin) -> SortKey:
         match.method is None,
         -len(match.headers),
         -len(match.query),
-        origin.created or _YOUNGEST,
+        origin.created or YOUNGEST,
         origin.route,
         origin.rule,
         origin.match,

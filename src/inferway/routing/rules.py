@@ -42,6 +42,7 @@ class RouteProgram:
     unsupported: Refusal | None
     unresolved: Refusal | None
     pools: tuple[str, ...]  # InferencePools that it references and that exist
+    splits: frozenset[tuple[str, ...]]  # of them those that share one rule
     groups: tuple[ServerGroup, ...]
 
 
@@ -50,6 +51,7 @@ def route_program(route: HTTPRoute, backends: Backends) -> RouteProgram:
     entries: list[RankedRoute] = []
     unresolved: list[tuple[str, Refusal]] = []
     pools: dict[str, None] = {}
+    splits: set[tuple[str, ...]] = set()
     groups: dict[str, ServerGroup] = {}
     for index, rule in enumerate(route.spec.rules):
         resolved = [
@@ -57,6 +59,9 @@ def route_program(route: HTTPRoute, backends: Backends) -> RouteProgram:
             for reference in rule.backend_refs
         ]
         entries += _entries(route, index, _targets(resolved))
+        sharing = tuple(dict.fromkeys(one.pool for one in resolved if one.pool is not None))
+        if len(sharing) > 1:
+            splits.add(sharing)
         for position, one in enumerate(resolved):
             if one.refusal is not None:
                 field = f"spec.rules[{index}].backendRefs[{position}]"
@@ -71,6 +76,7 @@ def route_program(route: HTTPRoute, backends: Backends) -> RouteProgram:
         unsupported=_unsupported(route.spec.rules),
         unresolved=_combined(unresolved),
         pools=tuple(pools),
+        splits=frozenset(splits),
         groups=tuple(groups.values()),
     )
 

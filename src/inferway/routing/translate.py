@@ -28,7 +28,9 @@ from inferway.routing.hostnames import pattern
 from inferway.routing.model import Listener, RoutingModel, ServerGroup
 from inferway.routing.objectives import judge_objectives
 from inferway.routing.pools import ServerIndex, build_pools, server_statuses
+from inferway.routing.rewrites import judge_rewrites
 from inferway.routing.rules import route_program
+from inferway.routing.splits import shared_names
 from inferway.routing.status import (
     ObjectStatus,
     ParentStatus,
@@ -74,6 +76,7 @@ class _Attached:
     pool_parents: defaultdict[str, dict[str, Refusal | None]] = field(
         default_factory=lambda: defaultdict(dict)
     )
+    splits: set[tuple[str, ...]] = field(default_factory=set)  # pools that share a rule
     statuses: list[ObjectStatus] = field(default_factory=list)
     warnings: list[RoutingWarning] = field(default_factory=list)
 
@@ -87,9 +90,14 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     gateways = {one.gateway.qualified_name: one for one in judge(ours, settings)}
     foreign = {one.qualified_name for one in resources.gateways} - gateways.keys()
 
-    objectives = judge_objectives(resources.objectives, resources.pools)
+    rewrites = judge_rewrites(resources.models, resources.model_rewrites, resources.pools)
+    objectives = judge_objectives(resources.objectives, resources.pools, rewrites.priorities)
     pools, pool_warnings = build_pools(
-        resources.pools, ServerIndex(resources.model_servers), objectives.by_pool, settings
+        resources.pools,
+        ServerIndex(resources.model_servers),
+        objectives.by_pool,
+        rewrites.by_pool,
+        settings,
     )
     servers = {server.qualified_name: server for server in resources.model_servers}
     attached = _attach_all(completed.routes, Backends(pools, servers), gateways, foreign, settings)
@@ -106,16 +114,23 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         *(status for status in attached.statuses if status.key in written),
         *(_pool_status(one, attached.pool_parents, settings) for one in pools.values()),
         *objectives.statuses,
+        *rewrites.statuses,
         *server_statuses(resources.model_servers, pools.values(), plain),
     ]
     return Translation(
         model=RoutingModel(
             listeners=_listeners(gateways.values(), attached.served),
-            pools={name: one.pool for name, one in pools.items()},
+            pools=shared_names({name: one.pool for name, one in pools.items()}, attached.splits),
             server_groups=dict(sorted(attached.groups.items())),
         ),
         statuses=tuple(sorted(statuses, key=lambda one: (one.key.kind, *one.key[2:], one.key))),
-        warnings=(*completed.warnings, *class_warnings, *pool_warnings, *attached.warnings),
+        warnings=(
+            *completed.warnings,
+            *class_warnings,
+            *pool_warnings,
+            *rewrites.warnings,
+            *attached.warnings,
+        ),
     )
 
 
@@ -165,6 +180,7 @@ def _record(
             )
     if refusal is None:
         attached.groups.update((group.name, group) for group in program.groups)
+        attached.splits.update(program.splits)
     if not found.exists:
         return
     for pool in program.pools:

@@ -2,6 +2,7 @@
 
 from inferway.resources import HTTPRoute, InferencePool, ModelServer
 from inferway.resources.decode import PROBLEMS_PER_FILE_MAX, Decoded, decode
+from inferway.resources.kinds import KINDS
 
 SERVER = """\
 apiVersion: inferway.dev/v1alpha1
@@ -238,9 +239,9 @@ def test_keys_must_be_strings() -> None:
 
 
 def test_unknown_kinds_and_versions() -> None:
-    known = "GatewayClass, Gateway, HTTPRoute, InferencePool, InferenceObjective, ModelServer"
-    assert words("apiVersion: v1\nkind: InferenceModel\n") == [
-        f"m.yaml:2:7: error: kind: kind InferenceModel is not supported; supported kinds: {known}"
+    known = ", ".join(info.kind for info in KINDS)
+    assert words("apiVersion: v1\nkind: TLSRoute\n") == [
+        f"m.yaml:2:7: error: kind: kind TLSRoute is not supported; supported kinds: {known}"
     ]
     assert words("kind: httpRoute\n")[0].endswith("(hint: did you mean HTTPRoute?)")
     assert words("kind: [Gateway]\n") == ["m.yaml:1:1: error: kind: must be a string, got a list"]

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from inferway._native import FrameReader, PrefixIndex, hash_seed
-from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
+from inferway._native import FrameReader, Pick, PrefixIndex, hash_seed
+from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig, RewriteConfig
 from inferway.picker.datalayer.models import Served
 from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.desk import PickDesk
@@ -343,3 +343,45 @@ def test_events_alone_do_not_count_as_picks() -> None:
     room.picked.clear()
     room.say(filter_side.first(1), filter_side.done(1))
     assert room.picked == []
+
+
+def named(alias: str, *targets: tuple[str, int]) -> PoolConfig:
+    rewrite = RewriteConfig(model=alias, targets=targets)
+    return pool(A, B, chat=7).model_copy(update={"rewrites": (rewrite,)})
+
+
+def test_a_rewritten_request_is_picked_for_its_target() -> None:
+    """The name is resolved before anything is looked up: served models, prompts, adapters."""
+    room = Room(named("chat", ("chat-v2", 1)))
+    room.layer.models(A, Served(("base", "chat-v1"), ("chat-v1",)))
+    room.layer.models(B, Served(("base", "chat-v2"), ("chat-v2",)))
+    [prompt] = FrameReader().feed(filter_side.pick(9))
+    assert isinstance(prompt, Pick)
+    for stream in range(1, 6):
+        (answer,) = placed(room.say(filter_side.pick(stream, model="chat")))
+        assert answer.endpoints == (B,)
+        assert answer.model == "chat-v2"
+    # The prompt is known for the target, so its repetition costs less; for the alias it is not.
+    assert answer.charged_uncached < 100
+    prefix = room.layer.pools[POOL].prefix
+    assert prefix.match(prompt.hashes, "chat").max() == 0
+    assert prefix.match(prompt.hashes, "chat-v2").max() > 0
+    assert room.counters().priorities == {7: 5}  # by the name that the client sent
+    assert [cell.model for cell in room.metrics.models()] == ["chat-v2"]
+
+
+def test_a_name_whose_target_nobody_serves_is_not_found() -> None:
+    room = Room(named("chat", ("chat-v2", 1)))
+    for address in (A, B):
+        room.layer.models(address, Served(("chat", "chat-v1")))
+    answer = rejected(room.say(filter_side.pick(1, model="chat")))
+    assert (answer.status, answer.code) == (404, "model_not_found")
+    assert "'chat'" in answer.message
+    assert placed(room.say(filter_side.pick(2, model="chat-v1")))[0].model == ""
+
+
+def test_new_weights_hold_from_the_next_pick() -> None:
+    room = Room(named("chat", ("chat-v1", 1)))
+    assert placed(room.say(filter_side.pick(1, model="chat")))[0].model == "chat-v1"
+    room.desk.configure(PickerConfig(version=2, pools=(named("chat", ("chat-v2", 1)),)))
+    assert placed(room.say(filter_side.pick(2, model="chat")))[0].model == "chat-v2"
