@@ -18,6 +18,7 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferway.adapters.metrics import SyncMetrics
 from inferway.cli.main import app
 from inferway.control.metrics import ControlMetrics
 from inferway.picker.config import PickerStatus
@@ -234,7 +235,7 @@ def engine_constants() -> Iterator[str]:
 def commands() -> Iterator[str]:
     for info in app.registered_commands:
         if info.callback is not None:
-            yield from command(info.callback.__name__, info.callback)
+            yield from command(info.name or info.callback.__name__, info.callback)
 
 
 def command(name: str, callback: Callable[..., object]) -> Iterator[str]:
@@ -321,7 +322,14 @@ def picker_metrics() -> Iterator[str]:
 
 
 def control_metrics() -> Iterator[str]:
-    metrics = ControlMetrics()
+    yield from registry_metrics(ControlMetrics())
+
+
+def adapter_metrics() -> Iterator[str]:
+    yield from registry_metrics(SyncMetrics())
+
+
+def registry_metrics(metrics: ControlMetrics | SyncMetrics) -> Iterator[str]:
     labels = {
         one._name: one._labelnames  # noqa: SLF001
         for one in vars(metrics).values()
@@ -373,6 +381,7 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "commands": commands,
     "picker-metrics": picker_metrics,
     "control-metrics": control_metrics,
+    "adapter-metrics": adapter_metrics,
     "picker-replies": picker_replies,
 }
 

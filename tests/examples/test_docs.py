@@ -30,7 +30,7 @@ PAGES = sorted(
 )
 FENCE = re.compile(r"^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = {"", "console", "sh", "bash"}
-SHOWN = re.compile(r"(?:\$ )?inferway ((?:[a-z]+|--[a-z-]+)(?: .*)?)")
+SHOWN = re.compile(r"(?:\$ )?inferway ((?:[a-z][a-z-]*|--[a-z-]+)(?: .*)?)")
 INLINE = re.compile(r"`(inferway (?:[a-z-]+|COMMAND)[^`]*)`")
 LINK = re.compile(r"(?<!!)\[[^]]*\]\((?P<target>[^)\s]+)\)")
 MAKE = re.compile(r"(?:`|^)make (?P<target>[a-z]+)", re.MULTILINE)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from inferway import __version__
-from inferway.cli import demo_command, get, picker, run, sim, validate
+from inferway.cli import demo_command, get, lora_sync, picker, run, sim, validate
 
 app = typer.Typer(
     name="inferway",
@@ -45,6 +45,7 @@ app.command(rich_help_panel="Resources")(validate.validate)
 app.command(rich_help_panel="Resources")(get.get)
 app.command(rich_help_panel="Resources")(get.describe)
 app.command(rich_help_panel="Parts")(picker.picker)
+app.command("lora-sync", rich_help_panel="Parts")(lora_sync.lora_sync)
 
 
 def main() -> None:
