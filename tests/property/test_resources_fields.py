@@ -253,6 +253,26 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             ],
         },
     },
+    "Rollout": {
+        "metadata": METADATA,
+        "spec": {
+            "targetRef": {"kind": "HTTPRoute", "name": "chat", "rule": 0},
+            "from": "llm",
+            "to": "llm-new",
+            "steps": [{"weight": 10, "interval": "2m"}, {"weight": 100, "interval": "1m"}],
+            "interval": "5m",
+            "intervalMax": "30m",
+            "minimumSamples": 100,
+            "confidence": "95%",
+            "gates": [
+                {"metric": "TTFT", "percentile": 90, "max": "2s", "maxIncrease": "20%"},
+            ],
+            "onInconclusive": "Pause",
+            "paused": True,
+            "action": "Promote",
+            "attempt": 1,
+        },
+    },
     "ModelServer": {
         "metadata": METADATA,
         "spec": {

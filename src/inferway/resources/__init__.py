@@ -17,6 +17,7 @@ from .inference_pool import InferencePool
 from .meta import Object, ObjectMeta, ResourceKey
 from .model_server import ModelServer
 from .resource_set import Entry, Origin, ResourceSet
+from .rollout import Rollout
 
 __all__ = [
     "Entry",
@@ -33,4 +34,5 @@ __all__ = [
     "Origin",
     "ResourceKey",
     "ResourceSet",
+    "Rollout",
 ]

@@ -139,7 +139,7 @@ class _Reader:
         return info
 
     def _validate(self, node: Node, info: KindInfo, manifest: dict[str, Json], path: Path) -> None:
-        meant, readings = normalise(_without_server_fields(manifest))
+        meant, readings = normalise(without_server_fields(manifest))
         for reading in readings:
             position = node.locate(reading.path)
             place = (*path, *reading.path)
@@ -156,7 +156,8 @@ class _Reader:
             self.entries.append(Entry(resource, origin))
 
 
-def _without_server_fields(manifest: dict[str, Json]) -> dict[str, Json]:
+def without_server_fields(manifest: dict[str, Json]) -> dict[str, Json]:
+    """What a person writes: no status, and of the metadata no part that only the server writes."""
     kept = {name: value for name, value in manifest.items() if name != "status"}
     metadata = kept.get("metadata")
     if isinstance(metadata, dict) and not _SERVER_METADATA.isdisjoint(metadata):

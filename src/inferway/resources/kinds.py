@@ -12,6 +12,7 @@ from .inference_pool import InferencePool
 from .model_server import ModelServer
 from .references import GATEWAY_GROUP, INFERENCE_GROUP
 from .resource_set import Resource
+from .rollout import Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,14 @@ KINDS = (
         ("ms", "server"),
         namespaced=True,
         model=ModelServer,
+    ),
+    KindInfo(
+        "Rollout",
+        ("inferway.dev/v1alpha1",),
+        "rollouts",
+        ("ro",),
+        namespaced=True,
+        model=Rollout,
     ),
 )
 

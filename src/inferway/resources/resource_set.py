@@ -20,6 +20,7 @@ from .inference_pool import InferencePool
 from .meta import Object, ResourceKey
 from .model_server import ModelServer
 from .problems import Problem, Severity
+from .rollout import Rollout
 
 Resource = (
     Gateway
@@ -30,6 +31,7 @@ Resource = (
     | InferenceObjective
     | InferencePool
     | ModelServer
+    | Rollout
 )
 _Kind = TypeVar("_Kind", bound=Object)
 
@@ -113,6 +115,10 @@ class ResourceSet:
     @property
     def model_servers(self) -> tuple[ModelServer, ...]:
         return self.of_kind(ModelServer)
+
+    @property
+    def rollouts(self) -> tuple[Rollout, ...]:
+        return self.of_kind(Rollout)
 
 
 def assemble(entries: Iterable[Entry]) -> tuple[ResourceSet, tuple[Problem, ...]]:

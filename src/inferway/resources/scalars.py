@@ -29,6 +29,8 @@ LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
 URL_PATH_PATTERN = r"^/[!-~]*$"
 DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+PERCENT_PATTERN = r"^(100(\.0{1,3})?|[0-9]{1,2}(\.[0-9]{1,3})?)%$"
+INCREASE_PATTERN = r"^[0-9]{1,5}(\.[0-9]{1,3})?%$"
 CONTROLLER_PATTERN = rf"^{_SUBDOMAIN}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+$"
 PROTOCOL_PATTERN = rf"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$|^{_SUBDOMAIN}\/[A-Za-z0-9]+$"
 ADDRESS_TYPE_PATTERN = (
@@ -51,6 +53,8 @@ PATTERN_MEANING = {
     HEADER_NAME_PATTERN: "an HTTP token: letters, digits and !#$%&'*+-.^_`|~",
     URL_PATH_PATTERN: "a path such as /metrics, without spaces",
     DURATION_PATTERN: "a duration such as 300s, 1m30s or 500ms: units h, m, s, ms, no fractions",
+    PERCENT_PATTERN: "a share such as 5% or 0.1%, at most 100%",
+    INCREASE_PATTERN: "an increase such as 20% or 0.5%",
     CONTROLLER_PATTERN: "a domain and a path, such as inferway.dev/gateway",
     PROTOCOL_PATTERN: "a protocol such as HTTP or HTTPS, or domain/name",
     ADDRESS_TYPE_PATTERN: "IPAddress, Hostname, NamedAddress or domain/name",
@@ -80,6 +84,8 @@ HeaderName = Annotated[
 ]
 HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN)]
+Percent = Annotated[str, StringConstraints(pattern=PERCENT_PATTERN)]
+Increase = Annotated[str, StringConstraints(pattern=INCREASE_PATTERN)]
 ControllerName = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=CONTROLLER_PATTERN)
 ]
@@ -132,3 +138,8 @@ def duration_s(duration: str) -> float:
     """Seconds of a validated Gateway API duration (GEP-2257): the sum of its parts."""
     parts = _DURATION_PART.findall(duration)
     return sum(int(number) * _MS_PER_UNIT[unit] for number, unit in parts) / 1000
+
+
+def percent_ratio(percent: str) -> float:
+    """The ratio that a validated percentage stands for: 0.05 for 5%."""
+    return float(percent.removesuffix("%")) / 100
