@@ -101,7 +101,7 @@ def kinds() -> Iterator[str]:
     yield from fields(json_schema(KINDS[-1]), "metadata")
     for info in KINDS:
         yield from ("", f"### {info.kind}", "", module_summary(info), "")
-        yield from fields(json_schema(info), "spec")
+        yield from fields(json_schema(info), *content_of(json_schema(info)))
 
 
 def module_summary(info: KindInfo) -> str:
@@ -125,8 +125,18 @@ def camel(text: str) -> str:
     return re.sub(r"`([a-z_]+)`", name, text).replace("` None", "` unset")
 
 
-def fields(schema: Schema, part: str) -> Iterator[str]:
-    rows = list(field_rows(schema, schema["properties"][part], part, required=True))
+def content_of(schema: Schema) -> Iterator[str]:
+    """What a kind has besides the parts that every kind has."""
+    return (part for part in schema["properties"] if part not in ("apiVersion", "kind", "metadata"))
+
+
+def fields(schema: Schema, *parts: str) -> Iterator[str]:
+    needed = schema["required"]
+    rows = [
+        row
+        for part in parts
+        for row in field_rows(schema, schema["properties"][part], part, required=part in needed)
+    ]
     yield from table(("field", "value", "default", "meaning"), rows)
 
 
@@ -189,6 +199,8 @@ def map_words(node: Schema) -> str:
 
 
 def scalar_words(node: Schema) -> str:
+    if node.get("x-kubernetes-int-or-string"):
+        return "1 … 65535, or the name of a port"
     if "enum" in node:
         return ", ".join(f"`{one}`" for one in node["enum"])
     if "const" in node:

@@ -195,6 +195,75 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             ],
         },
     },
+    "ReferenceGrant": {
+        "metadata": METADATA,
+        "spec": {
+            "from": [
+                {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps"}
+            ],
+            "to": [{"group": "", "kind": "Service", "name": "svc"}],
+        },
+    },
+    "Namespace": {
+        "metadata": {key: value for key, value in METADATA.items() if key != "namespace"},
+        "spec": {"finalizers": ["kubernetes"]},
+    },
+    "Service": {
+        "metadata": METADATA,
+        "spec": {
+            "ports": [
+                {
+                    "name": "http",
+                    "port": 80,
+                    "protocol": "TCP",
+                    "targetPort": "web",
+                    "appProtocol": "kubernetes.io/h2c",
+                    "nodePort": 30080,
+                },
+                {"name": "other", "port": 81},
+            ],
+            "selector": {"app": "x"},
+            "type": "ClusterIP",
+            "externalName": "elsewhere.example.com",
+            "publishNotReadyAddresses": False,
+            "clusterIP": "10.96.0.7",
+            "clusterIPs": ["10.96.0.7"],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
+            "internalTrafficPolicy": "Cluster",
+            "externalTrafficPolicy": "Cluster",
+            "trafficDistribution": "PreferClose",
+            "allocateLoadBalancerNodePorts": True,
+        },
+    },
+    "EndpointSlice": {
+        "metadata": {**METADATA, "labels": {"kubernetes.io/service-name": "svc"}},
+        "addressType": "IPv4",
+        "endpoints": [
+            {
+                "addresses": ["10.0.0.1"],
+                "conditions": {"ready": True, "serving": True, "terminating": False},
+                "hostname": "pod-1",
+                "targetRef": {
+                    "kind": "Pod",
+                    "namespace": "infra",
+                    "name": "pod-1",
+                    "uid": "8a1d",
+                    "apiVersion": "v1",
+                    "resourceVersion": "7",
+                    "fieldPath": "spec",
+                },
+                "deprecatedTopology": {"kubernetes.io/hostname": "node-1"},
+                "nodeName": "node-1",
+                "zone": "a",
+                "hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "node-1"}]},
+            }
+        ],
+        "ports": [
+            {"name": "http", "protocol": "TCP", "port": 8000, "appProtocol": "kubernetes.io/h2c"}
+        ],
+    },
     "InferencePool": {
         "metadata": METADATA,
         "spec": {
@@ -284,7 +353,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 }
 
 Path = tuple[str | int, ...]
-FREE_MAPPINGS = ("labels", "annotations", "matchLabels", "options")
+FREE_MAPPINGS = ("labels", "annotations", "matchLabels", "options", "deprecatedTopology")
 
 
 @dataclass
@@ -351,7 +420,10 @@ ALL_FIELDS = [(info.kind, path) for info in KINDS for path, _value in walk(manif
 KEYS = [(kind, path) for kind, path in ALL_FIELDS if isinstance(path[-1], str)]
 # Fields of a model; in a free mapping any key is legal, and every value is a string.
 NAMED = [
-    (kind, path) for kind, path in KEYS if not any(step in FREE_MAPPINGS for step in path[:-1])
+    (kind, path)
+    for kind, path in KEYS
+    if not any(step in FREE_MAPPINGS for step in path[:-1])
+    and (kind, *path[:-1]) != ("Service", "spec", "selector")
 ]
 
 

@@ -22,6 +22,8 @@ WITHOUT_CONDITIONS = {
     "Gateway": "of another controller",
     "GatewayClass": "of another controller",
 }
+# Others refer to these; what comes of it is told there.
+WITHOUT_STATUS = frozenset({"EndpointSlice", "Namespace", "ReferenceGrant", "Service"})
 
 
 class Told(NamedTuple):
@@ -56,6 +58,8 @@ def summary(kind: str, status: Document) -> tuple[str, str]:
     so.
     """
     found = told(status)
+    if not found and kind in WITHOUT_STATUS:
+        return "True", ""
     if not found:
         return "Unknown", WITHOUT_CONDITIONS.get(kind, "")
     for one in found:

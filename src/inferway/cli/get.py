@@ -24,6 +24,8 @@ NamespaceOption = Annotated[
 ]
 TIMEOUT_S = 10.0
 TABLE_WIDTH_MAX = 10_000  # when nobody's screen limits it: one object, one line
+# What `describe` tells in its own words, or not at all; the rest of a manifest is shown as it is.
+NOT_CONTENT = frozenset({"apiVersion", "kind", "metadata", "status", "origin"})
 WORDS = {"True": "Ready", "False": "NotReady", "Unknown": "Pending"}
 STYLES = {"True": "green", "False": "red", "Unknown": "yellow"}
 
@@ -213,9 +215,9 @@ def description(item: Document, pools: dict[str, Document]) -> str:
             lines.append(f"      since {one['lastTransitionTime']}")
     if item["kind"] == "InferencePool":
         lines += endpoint_lines(pools.get(name))
-    lines.append("  spec:")
-    spec = yaml.safe_dump(item.get("spec", {}), sort_keys=False)
-    lines += [f"    {line}" for line in spec.splitlines()]
+    content = {part: value for part, value in item.items() if part not in NOT_CONTENT}
+    text = yaml.safe_dump(content, sort_keys=False)
+    lines += [f"  {line}" for line in text.splitlines()]
     return "\n".join(lines) + "\n"
 
 

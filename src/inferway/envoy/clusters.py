@@ -36,7 +36,7 @@ def pool_cluster(name: str) -> str:
 
 
 def servers_cluster(name: str) -> str:
-    """Cluster name of a plain backend given as namespace/name."""
+    """Cluster name of a ServerGroup."""
     return f"servers/{name}"
 
 
@@ -106,7 +106,7 @@ def _pool(pool: Pool, settings: EnvoySettings) -> Json:
 
 
 def _servers(group: ServerGroup, settings: EnvoySettings) -> Json:
-    return _cluster(servers_cluster(group.name), _least_request(), h2c=False, settings=settings)
+    return _cluster(servers_cluster(group.name), _least_request(), h2c=group.h2c, settings=settings)
 
 
 def _least_request() -> Json:

@@ -7,6 +7,7 @@ file, line and field. Invariant: an object that exists is valid by itself. What 
 do: resolve references between objects, which is routing's, and read files, which is sources'.
 """
 
+from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
 from .http_route import HTTPRoute
@@ -16,10 +17,14 @@ from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .meta import Object, ObjectMeta, ResourceKey
 from .model_server import ModelServer
+from .namespace import Namespace
+from .reference_grant import ReferenceGrant
 from .resource_set import Entry, Origin, ResourceSet
 from .rollout import Rollout
+from .service import Service
 
 __all__ = [
+    "EndpointSlice",
     "Entry",
     "Gateway",
     "GatewayClass",
@@ -29,10 +34,13 @@ __all__ = [
     "InferenceObjective",
     "InferencePool",
     "ModelServer",
+    "Namespace",
     "Object",
     "ObjectMeta",
     "Origin",
+    "ReferenceGrant",
     "ResourceKey",
     "ResourceSet",
     "Rollout",
+    "Service",
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
 from .http_route import HTTPRoute
@@ -10,9 +11,12 @@ from .inference_model_rewrite import InferenceModelRewrite
 from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .model_server import ModelServer
+from .namespace import Namespace
+from .reference_grant import ReferenceGrant
 from .references import GATEWAY_GROUP, INFERENCE_GROUP
 from .resource_set import Resource
 from .rollout import Rollout
+from .service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,24 @@ KINDS = (
         ("route",),
         namespaced=True,
         model=HTTPRoute,
+    ),
+    KindInfo(
+        "ReferenceGrant",
+        (f"{GATEWAY_GROUP}/v1", f"{GATEWAY_GROUP}/v1beta1"),
+        "referencegrants",
+        ("refgrant",),
+        namespaced=True,
+        model=ReferenceGrant,
+    ),
+    KindInfo("Namespace", ("v1",), "namespaces", ("ns",), namespaced=False, model=Namespace),
+    KindInfo("Service", ("v1",), "services", ("svc",), namespaced=True, model=Service),
+    KindInfo(
+        "EndpointSlice",
+        ("discovery.k8s.io/v1",),
+        "endpointslices",
+        ("epslice",),
+        namespaced=True,
+        model=EndpointSlice,
     ),
     KindInfo(
         "InferencePool",

@@ -7,7 +7,7 @@ it.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -102,6 +102,25 @@ class Object(Model):
     def key(self) -> ResourceKey:
         return ResourceKey(self.group, self.kind, self.namespace, self.name)
 
+    def says_the_same(self, other: "Object") -> bool:
+        """Whether two versions of one object differ in nothing but metadata."""
+        return self.model_copy(update={"metadata": other.metadata}) == other
+
     def manifest(self) -> dict[str, object]:
         """The object as a manifest: camelCase names, defaults filled in, unset fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class ClusterObject(Object):
+    """A resource of a kind that has no namespaces."""
+
+    @property
+    def namespace(self) -> str:
+        return ""
+
+    @model_validator(mode="after")
+    def _has_no_namespace(self) -> Self:
+        if "namespace" in self.metadata.model_fields_set:
+            message = f"a {self.kind} is cluster-scoped and has no namespace"
+            reject([Violation(message, ("metadata", "namespace"), "remove metadata.namespace")])
+        return self

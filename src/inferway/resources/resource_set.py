@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
 
+from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
 from .http_route import HTTPRoute
@@ -19,11 +20,15 @@ from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .meta import Object, ResourceKey
 from .model_server import ModelServer
+from .namespace import Namespace
 from .problems import Problem, Severity
+from .reference_grant import ReferenceGrant
 from .rollout import Rollout
+from .service import Service
 
 Resource = (
-    Gateway
+    EndpointSlice
+    | Gateway
     | GatewayClass
     | HTTPRoute
     | InferenceModel
@@ -31,7 +36,10 @@ Resource = (
     | InferenceObjective
     | InferencePool
     | ModelServer
+    | Namespace
+    | ReferenceGrant
     | Rollout
+    | Service
 )
 _Kind = TypeVar("_Kind", bound=Object)
 

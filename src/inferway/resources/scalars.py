@@ -10,9 +10,16 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 OUT_OF_RANGE_TYPE = "out_of_range"
 
@@ -21,6 +28,7 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 DNS_LABEL_PATTERN = rf"^{_LABEL}$"
 DNS_SUBDOMAIN_PATTERN = rf"^{_SUBDOMAIN}$"
+PORT_NAME_PATTERN = rf"^$|^{_LABEL}$"
 GROUP_PATTERN = rf"^$|^{_SUBDOMAIN}$"
 HOSTNAME_PATTERN = rf"^(\*\.)?{_SUBDOMAIN}$"
 KIND_PATTERN = r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"
@@ -43,6 +51,7 @@ PATTERN_MEANING = {
     DNS_SUBDOMAIN_PATTERN: (
         "lower-case letters, digits, '-' and '.', every part with a letter or digit at both ends"
     ),
+    PORT_NAME_PATTERN: "lower-case letters, digits and '-', or empty",
     GROUP_PATTERN: "an API group such as gateway.networking.k8s.io, or empty for core",
     HOSTNAME_PATTERN: "a lower-case DNS name, optionally starting with '*.'",
     KIND_PATTERN: "letters, digits and '-', starting with a letter",
@@ -124,11 +133,32 @@ class Between:
 
 INT32_MAX = 2**31 - 1
 
-PortNumber = Annotated[int, Between(1, 65535)]
+PORT_MAX = 65535
+PortNumber = Annotated[int, Between(1, PORT_MAX)]
+PortName = Annotated[str, StringConstraints(max_length=63, pattern=PORT_NAME_PATTERN)]
 Int32 = Annotated[int, Between(-INT32_MAX - 1, INT32_MAX)]
 Count = Annotated[int, Between(0, INT32_MAX)]
 PositiveCount = Annotated[int, Between(1, INT32_MAX)]
 Boolean = Annotated[bool, Field(strict=True)]
+
+_PORT_NAME = re.compile(PORT_NAME_PATTERN)
+
+
+def _port_or_name(value: object) -> int | str:
+    """Validated by hand: pydantic would report a union once per member."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= PORT_MAX:
+        return value
+    if isinstance(value, str) and value and _PORT_NAME.fullmatch(value):
+        return value
+    message = f"must be a port from 1 to {PORT_MAX} or the name of one"
+    raise PydanticCustomError("port_or_name", message)
+
+
+PortOrName = Annotated[
+    int | str,
+    PlainValidator(_port_or_name),
+    WithJsonSchema({"x-kubernetes-int-or-string": True}),
+]
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")
 _MS_PER_UNIT = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}

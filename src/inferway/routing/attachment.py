@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from inferway.resources.gateway import RouteNamespaces
     from inferway.resources.references import LabelSelector, ParentReference
     from inferway.routing.gateway_listeners import GatewayListener, ServedGateway
-
-_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+    from inferway.routing.namespaces import NamespaceLabels
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,7 @@ def attach(
     namespace: str,
     hostnames: Sequence[str],
     gateways: Mapping[str, ServedGateway],
+    namespaces: NamespaceLabels,
 ) -> Attachment:
     """Where a parentRef leads for a route of `namespace` with these canonical host patterns.
 
@@ -69,7 +69,7 @@ def attach(
         wanted += f" port {parent.port}" if parent.port else ""
         return _refused(parent, name, "NoMatchingParent", f"has no listener with {wanted.strip()}")
 
-    admitting = [one for one in named if _admits(one, namespace)]
+    admitting = [one for one in named if _admits(one, namespace, namespaces)]
     if not admitting:
         return _refused(
             parent,
@@ -134,18 +134,19 @@ def _is_named(parent: ParentReference, listener: GatewayListener) -> bool:
     )
 
 
-def _admits(listener: GatewayListener, namespace: str) -> bool:
+def _admits(listener: GatewayListener, namespace: str, namespaces: NamespaceLabels) -> bool:
     return HTTP_ROUTE in listener.kinds and _admits_namespace(
-        listener.spec.allowed_routes.namespaces, own=listener.namespace, other=namespace
+        listener.spec.allowed_routes.namespaces, namespaces, own=listener.namespace, other=namespace
     )
 
 
-def _admits_namespace(rule: RouteNamespaces, *, own: str, other: str) -> bool:
+def _admits_namespace(
+    rule: RouteNamespaces, namespaces: NamespaceLabels, *, own: str, other: str
+) -> bool:
     match rule.from_:
         case "All":
             return True
         case "Same":
             return own == other
         case "Selector":
-            # Namespaces have no labels in a directory but the one that Kubernetes gives to all.
-            return rule.selector is not None and selects(rule.selector, {_NAMESPACE_LABEL: other})
+            return rule.selector is not None and selects(rule.selector, namespaces.of(other))

@@ -3,8 +3,8 @@
 Problem: a backendRef may name something that does not exist, is of a kind that is not served, or is
 in another namespace without leave; its share of the traffic must then get 500 while the others
 serve. Model: `resolve` turns each reference into a `Target`, which for a reference that cannot be
-followed is an error target with the same weight, and tells why. Not done here: ReferenceGrants,
-which are not read yet, so no reference may cross namespaces.
+followed is an error target with the same weight, and tells why. Order of the checks: kind, then
+leave to cross namespaces, then existence, so that nobody learns what another namespace holds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferway.resources.references import INFERENCE_GROUP
+from inferway.routing.grants import Grants, Referent, route_in
 from inferway.routing.model import ServerGroup, Target, TargetKind
 from inferway.routing.pools import server_endpoints
 from inferway.routing.status import Refusal
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from inferway.resources import ModelServer
     from inferway.resources.http_route import BackendRef
     from inferway.routing.pools import BuiltPool
+    from inferway.routing.services import Services
 
 _POOL = (INFERENCE_GROUP, "InferencePool")
 _SERVER = ("inferway.dev", "ModelServer")
+_SERVICE = ("", "Service")
+_KINDS = (_POOL, _SERVICE, _SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,29 @@ class Backends:
 
     pools: Mapping[str, BuiltPool]
     servers: Mapping[str, ModelServer]
+    services: Services
+    grants: Grants
 
     def resolve(self, reference: BackendRef, *, namespace: str) -> Resolved:
         """The target of a reference in a route of `namespace`."""
-        name = f"{reference.namespace or namespace}/{reference.name}"
+        within = reference.namespace or namespace
+        name = f"{within}/{reference.name}"
         kind = (reference.group, reference.kind)
-        if kind not in (_POOL, _SERVER):
+        if kind not in _KINDS:
             shown = f"{reference.group}/{reference.kind}".removeprefix("/")
-            words = f"kind {shown} is not supported; supported: InferencePool, ModelServer"
+            known = ", ".join(one for _group, one in _KINDS)
+            words = f"kind {shown} is not supported; supported: {known}"
             return _error(reference, name, "InvalidKind", words)
-        if reference.namespace not in (None, namespace):
+        if not self.grants.permit(route_in(namespace), Referent(*kind, within, reference.name)):
             words = (
                 f"{reference.kind} {name} is in another namespace, and no ReferenceGrant allows it"
             )
             return _error(reference, name, "RefNotPermitted", words)
-        return self._pool(reference, name) if kind == _POOL else self._server(reference, name)
+        if kind == _POOL:
+            return self._pool(reference, name)
+        if kind == _SERVICE:
+            return self._service(reference, name)
+        return self._server(reference, name)
 
     def _pool(self, reference: BackendRef, name: str) -> Resolved:
         built = self.pools.get(name)
@@ -82,6 +94,14 @@ class Backends:
             name=f"{name}:{reference.port}" if without_port else name,
             endpoints=tuple(dict.fromkeys(server_endpoints(server, ports))),
         )
+        return Resolved(Target(TargetKind.SERVERS, group.name, reference.weight), group=group)
+
+    def _service(self, reference: BackendRef, name: str) -> Resolved:
+        port = reference.port or 0  # decoding demands one of a reference to a Service
+        found = self.services.find(name, port)
+        if isinstance(found, Refusal):
+            return _error(reference, name, found.reason, found.message)
+        group = ServerGroup(f"service/{name}:{port}", found.endpoints, h2c=found.h2c)
         return Resolved(Target(TargetKind.SERVERS, group.name, reference.weight), group=group)
 
 

@@ -25,7 +25,7 @@ class Endpoint:
 
     host: str
     port: int
-    server: str  # namespace/name of the ModelServer
+    server: str  # namespace/name of the ModelServer; empty: an address of an EndpointSlice
     engine: str
     metrics_path: str
 
@@ -66,11 +66,13 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class ServerGroup:
-    """A plain backend: ModelServers balanced by Envoy itself, without the picker."""
+    """A plain backend: servers balanced by Envoy itself, without the picker."""
 
-    # namespace/name of the ModelServer; with :port when its addresses take theirs from the route
+    # namespace/name of the ModelServer, with :port when its addresses take theirs from the route;
+    # service/namespace/name:port of a Service
     name: str
     endpoints: tuple[Endpoint, ...]
+    h2c: bool = False
 
 
 @dataclass(frozen=True, slots=True)

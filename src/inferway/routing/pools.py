@@ -39,7 +39,9 @@ POLICY_ANNOTATION = "inferway.dev/policy"
 FAILURE_MODE_ANNOTATION = "inferway.dev/failure-mode"
 _FAILURE_MODES = ("FailOpen", "FailClose")
 _NO_POOL = Refusal("NoMatchingPool", "no InferencePool of this namespace selects its labels")
-_PLAIN_BACKEND = Refusal("PlainBackend", "in no InferencePool; routes name it directly")
+_PLAIN_BACKEND = Refusal(
+    "PlainBackend", "in no InferencePool; routes name it, or a Service that selects it"
+)
 
 
 @dataclass(frozen=True, slots=True)

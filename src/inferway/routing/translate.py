@@ -17,6 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Service
 from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
 from inferway.routing.backends import Backends
@@ -24,12 +25,15 @@ from inferway.routing.defaults import DEFAULT_GATEWAY, complete
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
 from inferway.routing.gateway_listeners import judge
 from inferway.routing.gateway_status import gateway_status
+from inferway.routing.grants import Grants
 from inferway.routing.hostnames import pattern
 from inferway.routing.model import Listener, RoutingModel, ServerGroup
+from inferway.routing.namespaces import NamespaceLabels
 from inferway.routing.objectives import judge_objectives
 from inferway.routing.pools import ServerIndex, build_pools, server_statuses
 from inferway.routing.rewrites import judge_rewrites
 from inferway.routing.rules import route_program
+from inferway.routing.services import Services
 from inferway.routing.splits import shared_names
 from inferway.routing.status import (
     ObjectStatus,
@@ -92,15 +96,23 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
 
     rewrites = judge_rewrites(resources.models, resources.model_rewrites, resources.pools)
     objectives = judge_objectives(resources.objectives, resources.pools, rewrites.priorities)
+    servers = ServerIndex(resources.model_servers)
+    services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
     pools, pool_warnings = build_pools(
         resources.pools,
-        ServerIndex(resources.model_servers),
+        servers,
         objectives.by_pool,
         rewrites.by_pool,
         settings,
     )
-    servers = {server.qualified_name: server for server in resources.model_servers}
-    attached = _attach_all(completed.routes, Backends(pools, servers), gateways, foreign, settings)
+    backends = Backends(
+        pools=pools,
+        servers={server.qualified_name: server for server in resources.model_servers},
+        services=services,
+        grants=Grants(resources.of_kind(ReferenceGrant)),
+    )
+    namespaces = NamespaceLabels(resources.of_kind(Namespace))
+    attached = _attach_all(completed.routes, backends, gateways, foreign, namespaces, settings)
     if completed.stranded is not None:
         for name in pools:
             attached.pool_parents[name][DEFAULT_GATEWAY] = completed.stranded
@@ -139,6 +151,7 @@ def _attach_all(
     backends: Backends,
     gateways: Mapping[str, ServedGateway],
     foreign: set[str],
+    namespaces: NamespaceLabels,
     settings: RoutingSettings,
 ) -> _Attached:
     """Every route to every listener that it names; parents of other controllers are left alone."""
@@ -155,7 +168,11 @@ def _attach_all(
             if name is None or name in foreign:
                 continue
             found = attach(
-                parent, namespace=route.namespace, hostnames=hostnames, gateways=gateways
+                parent,
+                namespace=route.namespace,
+                hostnames=hostnames,
+                gateways=gateways,
+                namespaces=namespaces,
             )
             refusal = found.refusal or program.unsupported
             _record(attached, program, found, refusal, hostnames)

@@ -85,7 +85,7 @@ class DirectorySource:
         for entry in resources.entries.values():
             resource = entry.resource
             number, before = self._generations.get(resource.key, (1, resource))
-            if resource is not before and resource.spec != before.spec:
+            if resource is not before and not resource.says_the_same(before):
                 number += 1
             generations[resource.key] = number, resource
             numbered.append(Entry(_with_generation(resource, number), entry.origin))
