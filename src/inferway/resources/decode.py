@@ -17,6 +17,7 @@ from .document import Json, Node, Path, Position, read_documents
 from .explain import explain, nearest, shown, type_name
 from .kinds import BY_KIND, KindInfo
 from .normalise import normalise
+from .old_pools import is_old_pool, written_path
 from .problems import Problem, Severity, field_path
 from .resource_set import Entry, Origin, assemble
 
@@ -147,10 +148,11 @@ class _Reader:
         try:
             resource = info.model.model_validate(meant, by_alias=True, by_name=False)
         except ValidationError as error:
+            old = is_old_pool(manifest)
             for finding in explain(error, info.model):
                 locate = node.locate_key if finding.at_key else node.locate
-                place = (*path, *finding.path)
-                self.report(locate(finding.path), place, finding.message, finding.hint)
+                place = written_path(finding.path) if old else finding.path
+                self.report(locate(place), (*path, *place), finding.message, finding.hint)
         else:
             origin = Origin(self._file, node.position.line, node.position.column)
             self.entries.append(Entry(resource, origin))

@@ -12,6 +12,7 @@ from .inference_objective import InferenceObjective
 from .inference_pool import InferencePool
 from .model_server import ModelServer
 from .namespace import Namespace
+from .old_pools import OLD_POOL_VERSIONS
 from .reference_grant import ReferenceGrant
 from .references import GATEWAY_GROUP, INFERENCE_GROUP
 from .resource_set import Resource
@@ -76,7 +77,7 @@ KINDS = (
     ),
     KindInfo(
         "InferencePool",
-        (f"{INFERENCE_GROUP}/v1",),
+        (f"{INFERENCE_GROUP}/v1", *OLD_POOL_VERSIONS),
         "inferencepools",
         ("infpool", "pool"),
         namespaced=True,

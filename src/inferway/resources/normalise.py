@@ -1,4 +1,4 @@
-"""Three liberties that manifests in public documentation take, read as they are meant.
+"""Liberties that manifests in public documentation take, read as they are meant.
 
 Problem: the printed examples of the product that this gateway follows do not pass the Gateway API's
 own validation, and people copy them. Each reading below is a documented decision and a warning, so
@@ -7,6 +7,7 @@ that nobody mistakes it for the standard; the Kubernetes API refuses the second 
 1. A parentRef of group inference.networking.k8s.io and kind InferenceGateway is a Gateway.
 2. `rules` given as a mapping is a list of that one rule.
 3. A backendRef of kind InferencePool without a group is of group inference.networking.k8s.io.
+4. An InferencePool of the old group, and every reference to one, is of v1 (`old_pools`).
 
 Nothing is changed in place: a value may be shared through a YAML alias.
 """
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .document import Json, Path
+from .old_pools import is_old_pool, modern_pool, modern_references
 from .references import GATEWAY_GROUP, INFERENCE_GROUP
 
 
@@ -32,12 +34,23 @@ _Read = Callable[[_Mapping, Path, list[Reading]], _Mapping]
 
 
 def normalise(manifest: _Mapping) -> tuple[_Mapping, list[Reading]]:
-    """The manifest as it is meant, and every liberty taken. Only an HTTPRoute has any."""
-    spec = manifest.get("spec")
-    if manifest.get("kind") != "HTTPRoute" or not isinstance(spec, dict):
-        return manifest, []
+    """The manifest as it is meant, and every liberty taken."""
     readings: list[Reading] = []
-    spec = dict(spec)
+
+    def note(path: Path, message: str, hint: str) -> None:
+        readings.append(Reading(path, message, hint))
+
+    if is_old_pool(manifest):
+        return modern_pool(manifest, note), readings
+    written = manifest.get("spec")
+    spec = modern_references(written, ("spec",), note)
+    if manifest.get("kind") == "HTTPRoute" and isinstance(spec, dict):
+        spec = _route(spec, readings)
+    return manifest if spec is written else {**manifest, "spec": spec}, readings
+
+
+def _route(written: _Mapping, readings: list[Reading]) -> _Mapping:
+    spec = dict(written)
     if "parentRefs" in spec:
         place = ("spec", "parentRefs")
         spec["parentRefs"] = _each(spec["parentRefs"], place, _parent, readings)
@@ -48,7 +61,7 @@ def normalise(manifest: _Mapping) -> tuple[_Mapping, list[Reading]]:
         spec["rules"] = [spec["rules"]]
     if "rules" in spec:
         spec["rules"] = _each(spec["rules"], ("spec", "rules"), _rule, readings)
-    return {**manifest, "spec": spec}, readings
+    return spec
 
 
 def _each(value: Json, path: Path, read: _Read, readings: list[Reading]) -> Json:

@@ -1,7 +1,6 @@
 """References from objectives, models and rewrites to the pool that they are about.
 
-The pool is always in the namespace of the referring object. The group of the pools of the
-extension's first versions is accepted as well: its objects named nothing else.
+The pool is always in the namespace of the referring object.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ if TYPE_CHECKING:
 
     from inferway.resources.inference_objective import PoolReference
 
-_GROUPS = (INFERENCE_GROUP, "inference.networking.x-k8s.io")
-
 
 def pool_refusal(
     reference: PoolReference, field: str, namespace: str, known: AbstractSet[str]
 ) -> Refusal | None:
     """Why the reference leads to none of the `known` pools (namespace/name); None when it does."""
-    if reference.group not in _GROUPS or reference.kind != "InferencePool":
+    if reference.group != INFERENCE_GROUP or reference.kind != "InferencePool":
         return Refusal(
             "InvalidKind",
             f"{field}: {reference.group}/{reference.kind} is not supported; "

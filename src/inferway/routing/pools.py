@@ -3,8 +3,8 @@
 Problem: a pool says which servers it wants (labels) and on which ports; the picker and Envoy need
 addresses. Model: a label index over ModelServers gives each pool its members, in order of their
 name; every address with a port of its own is one endpoint, every other is one endpoint per target
-port of the pool. Invariant: endpoints of a pool are unique and their order does not depend on
-files.
+active target port of the pool (active_ports.py). Invariant: endpoints of a pool are unique and
+their order does not depend on files.
 
 Who picks: the built-in picker. An `endpointPickerRef` to a Service means another one, but a
 directory holds no Services, so the built-in picker takes its place with a warning. A reference to
@@ -25,6 +25,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferway.routing.active_ports import active_ports
 from inferway.routing.model import Endpoint, Pool
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
 
@@ -99,8 +100,7 @@ def build_pools(
         members = servers.select(
             namespace=resource.namespace, labels=resource.spec.selector.match_labels
         )
-        ports = [port.number for port in resource.spec.target_ports]
-        endpoints = _unique(one for server in members for one in server_endpoints(server, ports))
+        endpoints = _unique(_member_endpoints(resource, members, warnings))
         policy, remark = _policy(resource, settings)
         fail_open, mode_remark = _fail_open(resource)
         name = resource.qualified_name
@@ -154,6 +154,19 @@ def server_statuses(
         )
         statuses.append(ObjectStatus(server.key, conditions))
     return tuple(statuses)
+
+
+def _member_endpoints(
+    pool: InferencePool, members: Iterable[ModelServer], warnings: list[RoutingWarning]
+) -> Iterator[Endpoint]:
+    ports = [port.number for port in pool.spec.target_ports]
+    for server in members:
+        active, warning = active_ports(server)
+        if warning is not None and warning not in warnings:
+            warnings.append(warning)
+        yield from server_endpoints(
+            server, ports if active is None else [port for port in ports if port in active]
+        )
 
 
 def _unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

@@ -1,0 +1,58 @@
+"""Endpoints of a pool: every active port of every member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from inferway.resources import ResourceSet
+from inferway.routing.settings import RoutingSettings
+from inferway.routing.translate import translate
+
+Load = Callable[[str], ResourceSet]
+
+POOL = """
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: llm}
+spec: {selector: {matchLabels: {app: llm}}, targetPorts: [{number: 8000}, {number: 8001}]}
+---
+"""
+SERVER = """
+apiVersion: inferway.dev/v1alpha1
+kind: ModelServer
+metadata: {name: gpu, labels: {app: llm}, annotations: {ANNOTATION}}
+spec: {addresses: [{host: 10.0.0.1}, {host: 10.0.0.2, port: 9000}]}
+"""
+
+
+def ports(load: Load, annotation: str) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
+    """Host and port of every endpoint, and the warnings about the annotation."""
+    text = POOL + SERVER.replace("ANNOTATION", annotation)
+    translation = translate(load(text), settings=RoutingSettings())
+    found = [(one.host, one.port) for one in translation.model.pools["default/llm"].endpoints]
+    warnings = [one.message for one in translation.warnings if "active-ports" in one.field]
+    return found, tuple(warnings)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        ("", [8000, 8001]),
+        ("llm-d.ai/active-ports: '8001'", [8001]),
+        ("inference.networking.k8s.io/active-ports: '8001, 8000'", [8000, 8001]),
+        ("llm-d.ai/active-ports: '7000'", []),
+    ],
+)
+def test_active_ports(load: Load, annotation: str, expected: list[int]) -> None:
+    found, warnings = ports(load, annotation)
+    assert found == [*(("10.0.0.1", port) for port in expected), ("10.0.0.2", 9000)]
+    assert warnings == ()
+
+
+def test_a_list_that_cannot_be_read_is_a_warning(load: Load) -> None:
+    found, warnings = ports(load, "llm-d.ai/active-ports: '8001;8000'")
+    assert [port for _host, port in found] == [8000, 8001, 9000]
+    [warning] = warnings
+    assert "8001;8000" in warning
