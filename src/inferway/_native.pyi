@@ -29,6 +29,7 @@ __all__ = [
     "parse_metrics",
     "request_fields",
     "response_usage",
+    "spliced",
 ]
 
 @final
@@ -36,6 +37,7 @@ class RequestFields:
     """What a decision needs from a request body."""
 
     model: str | None
+    model_range: tuple[int, int] | None  # where its JSON string stands, quotes included
     model_not_string: bool  # there is a model, but it is no string; model is None then
     stream: bool
     max_tokens: int
@@ -48,6 +50,12 @@ def request_fields(chunks: list[bytes], kind: int) -> RequestFields:
     """Reads a request body given in arbitrary pieces; `kind` is that of a PICK frame.
 
     ValueError (message, byte offset) when it is not legal JSON.
+    """
+
+def spliced(chunks: list[bytes], start: int, end: int, text: str) -> list[bytes]:
+    """The chunks, with the text as a JSON string in the place of the bytes from `start` to `end`.
+
+    ValueError when `start` is beyond `end`.
     """
 
 @final

@@ -163,6 +163,33 @@ def test_fields_and_prompt_are_those_that_python_sees(
 
 
 @settings(deadline=None)
+@given(body=bodies(), target=st.text(max_size=40), places=cuts)
+def test_another_model_is_all_that_python_sees_to_be_different(
+    body: tuple[list[tuple[str, str]], str], target: str, places: list[int]
+) -> None:
+    """Of several keys the last is meant, by us and by whoever reads the body."""
+    data = body[1].encode()
+    pieces = cut(data, places)
+    read = _native.request_fields(pieces, CHAT)
+    fields = json.loads(data)
+    assert (read.model_range is None) is not isinstance(fields.get("model"), str)
+    if read.model_range is None:
+        return
+    start, end = read.model_range
+    assert json.loads(data[start:end]) == fields["model"]
+    spliced = b"".join(_native.spliced(pieces, start, end, target))
+    assert json.loads(spliced) == {**fields, "model": target}
+    assert spliced[:start] == data[:start]
+    assert spliced[len(spliced) - (len(data) - end) :] == data[end:]
+    assert _native.request_fields([spliced], CHAT).model == target
+
+
+def test_a_place_that_ends_before_it_begins_is_an_error() -> None:
+    with pytest.raises(ValueError, match="start: 2; at most end: 1"):
+        _native.spliced([b"{}"], 2, 1, "x")
+
+
+@settings(deadline=None)
 @given(
     tools=st.integers(0, 700),
     turns=st.lists(st.integers(0, 900), max_size=8),

@@ -88,6 +88,16 @@ extern "C" {
         body_type: u32,
         chunks: *mut Buffer,
     ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_append_body(
+        filter: *mut c_void,
+        body_type: u32,
+        data: Buffer,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_drain_body(
+        filter: *mut c_void,
+        body_type: u32,
+        bytes: usize,
+    ) -> bool;
     pub fn envoy_dynamic_module_callback_http_received_buffered_request_body(
         filter: *mut c_void,
     ) -> bool;

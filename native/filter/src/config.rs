@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::fallback::Fallback;
+
 /// A socket address longer than this does not fit into `sockaddr_un`.
 const SOCKET_BYTES_MAX: usize = 107;
 
@@ -94,6 +96,8 @@ pub struct PoolConfig {
     pub pool: String,
     #[serde(default = "fail_open_default")]
     pub fail_open: bool,
+    #[serde(default)]
+    pub rewrites: Fallback,
 }
 
 /// An absent configuration reads as an empty object.
@@ -166,6 +170,7 @@ impl PoolConfig {
         if config.pool.is_empty() || config.pool.len() > 512 {
             return Err(format!("pool: not 1 … 512 bytes: {}", config.pool.len()));
         }
+        config.rewrites.check()?;
         Ok(config)
     }
 }
@@ -206,9 +211,11 @@ mod tests {
             config,
             PoolConfig {
                 pool: "ns/a".to_owned(),
-                fail_open: false
+                fail_open: false,
+                rewrites: Fallback::default(),
             }
         );
+        assert!(PoolConfig::decode(br#"{"pool": "a", "rewrites": {"x": []}}"#).is_err());
         assert!(PoolConfig::decode(br#"{"pool": ""}"#).is_err());
     }
 

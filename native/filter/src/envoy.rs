@@ -62,6 +62,13 @@ pub trait Stream {
     fn received_request_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R;
     /// The whole request body so far: what was buffered before and what arrived with this event.
     fn whole_request_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R;
+    /// Replaces the pieces of the request body that arrived with this event: `make` is given part after
+    /// part of at most so many bytes, and puts what shall stand for it.
+    fn remake_request_body(
+        &self,
+        part_bytes_max: usize,
+        make: impl FnMut(&[u8], &mut dyn FnMut(&[u8])),
+    );
     /// Whether the pieces of this event are the body that an earlier filter had buffered.
     fn received_is_buffered(&self) -> bool;
     fn received_response_body<R>(&self, read: impl FnOnce(&[&[u8]]) -> R) -> R;

@@ -125,6 +125,20 @@ impl Stream for FakeStream {
         )
     }
 
+    fn remake_request_body(
+        &self,
+        part_bytes_max: usize,
+        mut make: impl FnMut(&[u8], &mut dyn FnMut(&[u8])),
+    ) {
+        let mut made = Vec::new();
+        for piece in self.received.borrow().iter() {
+            for part in piece.chunks(part_bytes_max) {
+                make(part, &mut |bytes| made.extend_from_slice(bytes));
+            }
+        }
+        *self.received.borrow_mut() = vec![made];
+    }
+
     fn received_is_buffered(&self) -> bool {
         self.received_is_buffered.get()
     }

@@ -57,6 +57,7 @@ mod tests {
     fn handoff(body_bytes: u32) -> Handoff {
         let fields = RequestFields {
             model: None,
+            model_range: None,
             model_not_string: false,
             stream: false,
             max_tokens: 0,

@@ -279,6 +279,10 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
             (Role::Route(route), Configured::Route(config)) => {
                 route.request_body(&stream, config, end)
             }
+            (Role::Pick(pick), Configured::Pick(_)) => {
+                pick.request_body(&stream);
+                BodyStatus::Continue
+            }
             _ => BodyStatus::Continue,
         }
     })

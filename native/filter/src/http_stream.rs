@@ -230,6 +230,38 @@ impl Stream for HttpStream<'_> {
         )
     }
 
+    fn remake_request_body(
+        &self,
+        part_bytes_max: usize,
+        mut make: impl FnMut(&[u8], &mut dyn FnMut(&[u8])),
+    ) {
+        const KIND: u32 = abi::RECEIVED_REQUEST_BODY;
+        let mut append = |bytes: &[u8]| {
+            if !bytes.is_empty() {
+                let data = Buffer::of(bytes);
+                // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes to the end of
+                // the body, into memory of its own that none of the lent pieces shares.
+                unsafe {
+                    abi::envoy_dynamic_module_callback_http_append_body(self.filter, KIND, data)
+                };
+            }
+        };
+        self.body(&[KIND], |pieces| {
+            for part in pieces.iter().flat_map(|piece| piece.chunks(part_bytes_max)) {
+                make(part, &mut append);
+                // SAFETY: the filter object is valid (see `new`). The part is the beginning of the
+                // body: what follows it keeps its place in memory, and nobody reads the part again.
+                unsafe {
+                    abi::envoy_dynamic_module_callback_http_drain_body(
+                        self.filter,
+                        KIND,
+                        part.len(),
+                    )
+                };
+            }
+        });
+    }
+
     fn received_is_buffered(&self) -> bool {
         // SAFETY: the filter object is valid (see `new`).
         unsafe {

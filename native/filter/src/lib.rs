@@ -12,6 +12,7 @@
 pub mod clock;
 pub mod config;
 pub mod envoy;
+pub mod fallback;
 pub mod handoff;
 pub mod kind;
 pub mod link;
@@ -19,6 +20,7 @@ mod link_thread;
 pub mod metrics;
 pub mod pick;
 pub mod registry;
+pub mod rename;
 pub mod reply;
 pub mod response;
 pub mod route;

@@ -18,9 +18,10 @@ use crate::handoff::{self, Handoff};
 use crate::kind;
 use crate::link::Link;
 use crate::metrics::Counter;
+use crate::rename::Body;
 use crate::reply;
 use crate::response::{Report, Watch};
-use crate::route::{parse_length, MODEL_HEADER};
+use crate::route::parse_length;
 use crate::streams::{Answer, Begun};
 use crate::writer::{self, Duty};
 
@@ -47,6 +48,9 @@ struct Picked {
     stream: u64,
     kind: Kind,
     watch: Watch,
+    body: Body,
+    /// The model to send when the picker does not answer; None: the one that was asked for.
+    fallback: Option<String>,
 }
 
 #[derive(Default)]
@@ -184,13 +188,19 @@ impl PickFilter {
         for name in &head.remove {
             stream.set_request_header(name, None);
         }
+        let length = head.length;
         let handoff = stream.state(handoff::STATE_KEY, |number| {
             let number = number.and_then(|bytes| bytes.try_into().ok())?;
             handoff::take(u64::from_ne_bytes(number))
         });
+        let model_range = handoff
+            .as_ref()
+            .and_then(|handoff| handoff.fields.model_range.clone());
+        let mut body = Body::new(model_range, length);
         let number = shared.link.next_stream();
         let (pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
         let watch = Watch::new(number, pick.received_ns);
+        let fallback = pool.rewrites.target(&pick.model, number).map(str::to_owned);
         let hold_ns = shared.config.hold_ms * MS;
         let duty = writer::take(&*shared.link, number);
         let wake = || {
@@ -207,6 +217,7 @@ impl PickFilter {
             Begun::Asked | Begun::Held { .. } => Phase::Waiting,
             Begun::FailedOpen => {
                 writer::release(&*shared.link, number);
+                body.rename(stream, fallback.as_deref().unwrap_or_default());
                 Phase::Running
             }
         };
@@ -218,6 +229,8 @@ impl PickFilter {
             stream: number,
             kind,
             watch,
+            body,
+            fallback,
         }));
 
         stream.count(Counter::Picks, 1);
@@ -250,12 +263,9 @@ impl PickFilter {
                 if reply::is_header_value(endpoints.as_bytes()) {
                     stream.set_request_header(DESTINATION_HEADER, Some(endpoints.as_bytes()));
                 }
-                if reply::is_header_value(model.as_bytes()) {
-                    stream.set_request_header(MODEL_HEADER, Some(model.as_bytes()));
-                }
-                self.go_on(stream, Counter::Endpoints);
+                self.go_on(stream, Counter::Endpoints, Some(model));
             }
-            Answer::FailOpen => self.go_on(stream, Counter::FailOpen),
+            Answer::FailOpen => self.go_on(stream, Counter::FailOpen, None),
             Answer::Reject(reject) => {
                 self.refuse(
                     stream,
@@ -283,10 +293,13 @@ impl PickFilter {
         }
     }
 
-    fn go_on<S: Stream>(&self, stream: &S, counter: Counter) {
+    /// `model` is the picker's word; None: it has not spoken.
+    fn go_on<S: Stream>(&self, stream: &S, counter: Counter, model: Option<String>) {
         stream.count(counter, 1);
         if let Some(picked) = &mut *self.picked.borrow_mut() {
             picked.phase = Phase::Running;
+            let model = model.or_else(|| picked.fallback.take()).unwrap_or_default();
+            picked.body.rename(stream, &model);
         }
         stream.continue_decoding();
     }
@@ -301,6 +314,13 @@ impl PickFilter {
         stream.count(counter, 1);
         self.watch(shared, |watch| watch.refused(reply.status, monotonic_ns()));
         stream.send_response(reply);
+    }
+
+    /// A piece of the body goes on to the server.
+    pub fn request_body<S: Stream>(&self, stream: &S) {
+        if let Some(picked) = &mut *self.picked.borrow_mut() {
+            picked.body.pass(stream);
+        }
     }
 
     /// Envoy or another filter answers instead of a server.

@@ -6,6 +6,7 @@ use inferway_wire::request::RequestFields;
 
 use super::*;
 use crate::fake_stream::{FakeStream, SendWake};
+use crate::fallback::Fallback;
 use crate::scripted_picker::{endpoints, Connection, ScriptedPicker, SocketPath};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -50,6 +51,7 @@ impl Bench {
         let pool = PoolConfig {
             pool: "ns/p".to_owned(),
             fail_open: true,
+            rewrites: Fallback::default(),
         };
         let status = self
             .filter
@@ -144,6 +146,7 @@ fn asks_with_what_was_handed_on() {
     let mut bench = Bench::new(&[("x-request-id", "r")]);
     let fields = RequestFields {
         model: Some("m".to_owned()),
+        model_range: None,
         model_not_string: false,
         stream: true,
         max_tokens: 9,

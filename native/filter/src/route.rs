@@ -16,6 +16,7 @@ use crate::envoy::{BodyStatus, HeaderRef, HeadersStatus, LocalReply, Stream, Tra
 use crate::handoff::{self, Handoff, Ticket};
 use crate::kind;
 use crate::metrics::{Counter, PANICS};
+use crate::rename::ROOM_BYTES;
 use crate::reply;
 
 pub const MODEL_HEADER: &str = "x-gateway-model-name";
@@ -158,7 +159,7 @@ impl RouteFilter {
         }
         match head.judge(end, config.body_bytes_max) {
             Ok(true) => {
-                stream.raise_buffer_limit(config.body_bytes_max);
+                stream.raise_buffer_limit(config.body_bytes_max + ROOM_BYTES);
                 let seen = Scanned {
                     kind: head.kind,
                     received_ns: monotonic_ns(),

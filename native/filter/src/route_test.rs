@@ -2,6 +2,7 @@ use std::sync::mpsc::channel;
 
 use super::*;
 use crate::fake_stream::FakeStream;
+use crate::rename::ROOM_BYTES;
 
 const MAX: u64 = 100;
 
@@ -57,7 +58,7 @@ impl Bench {
 fn the_model_is_set_and_the_rest_handed_on() {
     let bench = Bench::post("/v1/completions");
     assert_eq!(bench.headers(false), HeadersStatus::StopIteration);
-    assert_eq!(bench.stream.buffer_limit.get(), MAX);
+    assert_eq!(bench.stream.buffer_limit.get(), MAX + ROOM_BYTES);
     assert_eq!(
         bench.body(&[b"{\"model\": ", b"\"m\","], false),
         BodyStatus::StopAndBuffer
@@ -228,6 +229,7 @@ fn model_names_that_cannot_be_headers_are_refused() {
     ] {
         let fields = RequestFields {
             model: Some(model.to_owned()),
+            model_range: None,
             model_not_string: false,
             stream: false,
             max_tokens: 0,

@@ -1,6 +1,7 @@
 //! Request and response bodies, and block hashes, as Python sees them.
 
 use inferway_wire::request::{Kind, RequestScanner};
+use inferway_wire::splice::Splice;
 use inferway_wire::usage::UsageScanner;
 use inferway_wire::{blocks, request};
 use numpy::{PyArray1, ToPyArray};
@@ -12,6 +13,7 @@ use pyo3::types::PyBytes;
 #[pyclass(frozen, get_all, module = "inferway._native")]
 pub struct RequestFields {
     model: Option<String>,
+    model_range: Option<(usize, usize)>,
     model_not_string: bool,
     stream: bool,
     max_tokens: u32,
@@ -52,6 +54,7 @@ pub fn request_fields(
     let fields = scanner.finish(&pieces).map_err(error)?;
     Ok(RequestFields {
         model: fields.model,
+        model_range: fields.model_range.map(|range| (range.start, range.end)),
         model_not_string: fields.model_not_string,
         stream: fields.stream,
         max_tokens: fields.max_tokens,
@@ -60,6 +63,27 @@ pub fn request_fields(
         prompt_bytes: fields.prompt_bytes,
         hashes: fields.hashes.to_pyarray(py).unbind(),
     })
+}
+
+/// A body, given in arbitrary pieces, with another string in the place of the bytes from `start` to `end`.
+#[pyfunction]
+pub fn spliced<'py>(
+    py: Python<'py>,
+    chunks: Vec<Bound<'py, PyBytes>>,
+    start: usize,
+    end: usize,
+    text: &str,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    if start > end {
+        return Err(PyValueError::new_err(format!(
+            "start: {start}; at most end: {end}"
+        )));
+    }
+    let mut splice = Splice::string(start..end, text);
+    let pieces = chunks
+        .iter()
+        .map(|chunk| splice.cut(chunk.as_bytes()).concat());
+    Ok(pieces.map(|piece| PyBytes::new(py, &piece)).collect())
 }
 
 /// Token usage that a response reported.

@@ -37,7 +37,7 @@ mod _native {
     #[pymodule_export]
     use crate::bodies::{
         block_end_bytes, block_hashes, fixed_block_hashes, hash_seed, request_fields,
-        response_usage, RequestFields, Usage,
+        response_usage, spliced, RequestFields, Usage,
     };
     #[pymodule_export]
     use crate::frames::{

@@ -9,5 +9,6 @@ pub mod blocks;
 pub mod json;
 pub mod protocol;
 pub mod request;
+pub mod splice;
 pub mod usage;
 mod xxh3;

@@ -6,6 +6,8 @@
 //! pieces again and hashes those ranges. Invariants: the last of several equal keys wins; null is
 //! absent. Whether the model exists or the request makes sense to a server is not judged here.
 
+use std::ops::Range;
+
 use crate::blocks::{hash_seed, BlockHasher};
 pub use crate::json::Malformed;
 use crate::json::{integer, unescape, Scanner, Sink, Text, Want};
@@ -28,6 +30,8 @@ pub enum Kind {
 pub struct RequestFields {
     /// None with `model_not_string` false: absent.
     pub model: Option<String>,
+    /// Where the model's string stands in the body, quotes included; None when there is no model.
+    pub model_range: Option<Range<usize>>,
     pub model_not_string: bool,
     pub stream: bool,
     /// 0: none given, or not a number of tokens.
@@ -72,6 +76,7 @@ struct Part {
 struct Fields {
     current: Option<Field>,
     model: Option<String>,
+    model_range: Option<Range<usize>>,
     model_not_string: bool,
     stream: bool,
     limits: [Option<u32>; 3],
@@ -131,6 +136,7 @@ impl Sink for Fields {
             None => false,
             Some(Field::Model) => {
                 self.model = None;
+                self.model_range = (first == b'"').then_some(offset..offset);
                 self.model_not_string = first != b'"' && first != b'n';
                 first == b'"'
             }
@@ -173,6 +179,9 @@ impl Sink for Fields {
         match self.current {
             Some(Field::Model) => {
                 self.model = decoded(text, "the model name is longer than 1024 bytes")?;
+                if let Some(range) = &mut self.model_range {
+                    range.end = offset;
+                }
             }
             Some(Field::CacheSalt) => {
                 self.cache_salt = decoded(text, "cache_salt is longer than 1024 bytes")?;
@@ -274,6 +283,7 @@ impl RequestScanner {
         Ok(RequestFields {
             max_tokens: fields.max_tokens(self.kind),
             model: fields.model,
+            model_range: fields.model_range,
             model_not_string: fields.model_not_string,
             stream: fields.stream,
             priority: fields.priority,

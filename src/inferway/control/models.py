@@ -1,8 +1,9 @@
 """Which models each listener serves: the union over the pools that its routes reach.
 
 Model servers say what they serve (`/v1/models`, read by the picker); routes say which pools a
-listener reaches. A model is listed as long as one endpoint of one such pool has it. `created` is
-when this control plane first heard of the model.
+listener reaches. A model is listed as long as one endpoint of one such pool has it, and an alias as
+long as one of its targets is; its `root` is the heaviest of these. `created` is when this control
+plane first heard of the name.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
     from inferway.picker.config import PickerStatus, PoolStatus
-    from inferway.routing.model import Listener, RoutingModel
+    from inferway.routing.model import Listener, Rewrite, RoutingModel
 
 
 def listed_models(
@@ -29,21 +30,30 @@ def listed_models(
     """Listener name → models by id. `first_seen` (id → Unix seconds) is filled in for new ids."""
     pools = {pool.name: pool for pool in status.pools} if status else {}
     return {
-        listener.name: _models(listener, pools, first_seen, now_s) for listener in model.listeners
+        listener.name: _models(model, listener, pools, first_seen, now_s)
+        for listener in model.listeners
     }
 
 
 def _models(
+    model: RoutingModel,
     listener: Listener,
     pools: Mapping[str, PoolStatus],
     first_seen: MutableMapping[str, int],
     now_s: int,
 ) -> tuple[ModelInfo, ...]:
     found: dict[str, ModelInfo] = {}
+    aliases: dict[str, ModelInfo] = {}
     for name in _pool_names(listener):
         if name in pools:
-            for info in _pool_models(pools[name], first_seen, now_s):
+            served = {info.id: info for info in _pool_models(pools[name], first_seen, now_s)}
+            for rewrite in model.pools[name].rewrites:
+                alias = _alias(rewrite, served, first_seen, now_s)
+                if alias is not None:
+                    aliases.setdefault(alias.id, alias)
+            for info in served.values():
                 found.setdefault(info.id, info)
+    found = {**aliases, **found}
     return tuple(found[name] for name in sorted(found))
 
 
@@ -62,11 +72,24 @@ def _pool_models(
     pool: PoolStatus, first_seen: MutableMapping[str, int], now_s: int
 ) -> Iterable[ModelInfo]:
     for endpoint in pool.endpoints:
-        bases = [name for name in endpoint.models if name not in endpoint.adapters]
         for name in endpoint.models:
-            adapter = name in endpoint.adapters
             yield ModelInfo(
                 id=name,
                 created=first_seen.setdefault(name, now_s),
-                parent=bases[0] if adapter and bases else None,
+                parent=endpoint.parents.get(name),
             )
+
+
+def _alias(
+    rewrite: Rewrite,
+    served: Mapping[str, ModelInfo],
+    first_seen: MutableMapping[str, int],
+    now_s: int,
+) -> ModelInfo | None:
+    """The alias as clients see it; None when no target is there, or it is no name of its own."""
+    targets = [target for target in rewrite.targets if target.model in served]
+    if not targets or not rewrite.model:
+        return None
+    heaviest = served[max(targets, key=lambda target: target.weight).model]
+    created = first_seen.setdefault(rewrite.model, now_s)
+    return ModelInfo(rewrite.model, created, root=heaviest.id, parent=heaviest.parent)

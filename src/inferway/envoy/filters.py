@@ -44,8 +44,22 @@ def pick_settings(pool: Pool) -> Json:
             dynamic_module_config=_MODULE_CONFIG,
             # Envoy 1.40 also calls it filter_name; the API package has only this name so far.
             per_route_config_name="pick",
-            filter_config=_text({"pool": pool.name, "fail_open": pool.fail_open}),
+            filter_config=_text(
+                {"pool": pool.name, "fail_open": pool.fail_open, **_fallback(pool)}
+            ),
         )
+    }
+
+
+def _fallback(pool: Pool) -> Json:
+    """Targets of aliases, for requests that go on without the picker."""
+    if not pool.fail_open or not pool.rewrites:
+        return {}
+    return {
+        "rewrites": {
+            rewrite.model: [[target.model, target.weight] for target in rewrite.targets]
+            for rewrite in pool.rewrites
+        }
     }
 
 

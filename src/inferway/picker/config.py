@@ -86,6 +86,9 @@ class EndpointStatus(_Message):
     adapters: tuple[str, ...] = Field(
         default=(), description="those of them that are LoRA adapters"
     )
+    parents: dict[str, str] = Field(
+        default_factory=dict, description="each adapter's base model, as the server tells it"
+    )
     in_flight: int = 0
     waiting: float | None = None
     running: float | None = None

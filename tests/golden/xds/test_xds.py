@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from inferway.routing.model import (
     Listener,
     MatchKind,
     Pool,
+    Rewrite,
+    RewriteTarget,
     Route,
     RouteMatch,
     RoutingModel,
@@ -70,9 +73,13 @@ def one_pool() -> RoutingModel:
 
 def split_90_10() -> RoutingModel:
     targets = (to_pool("demo/stable", 90), to_pool("demo/canary", 10))
+    alias = Rewrite("llm", (RewriteTarget("llm-v1", 9), RewriteTarget("llm-v2", 1)))
     return model(
         host(Route("demo/llm/0/0", RouteMatch(), targets, backend_timeout_s=30.0)),
-        pools=(pool("demo/stable", "10.0.0.1"), pool("demo/canary", "10.0.1.1", fail_open=False)),
+        pools=(
+            replace(pool("demo/stable", "10.0.0.1"), rewrites=(alias,)),
+            replace(pool("demo/canary", "10.0.1.1", fail_open=False), rewrites=(alias,)),
+        ),
     )
 
 

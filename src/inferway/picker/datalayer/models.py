@@ -23,6 +23,7 @@ class Served:
 
     models: tuple[str, ...] = ()  # models and adapters, as listed
     adapters: tuple[str, ...] = ()  # those of them that are LoRA adapters
+    parents: tuple[tuple[str, str], ...] = ()  # each adapter with its base model, as told
 
 
 def served(cards: Iterable[object]) -> Served:
@@ -37,16 +38,20 @@ def served(cards: Iterable[object]) -> Served:
             entries[name] = card
             if len(entries) >= _NAMES_MAX:
                 break
-    adapters = tuple(
-        name
+    parents = tuple(
+        (name, parent)
         for name, card in entries.items()
-        if card.get("parent") or _other_model(card.get("root"), name, entries)
+        if (parent := _parent(name, card, entries)) is not None
     )
-    return Served(tuple(entries), adapters)
+    return Served(tuple(entries), tuple(name for name, _ in parents), parents)
 
 
-def _other_model(root: object, name: str, entries: Mapping[str, object]) -> bool:
-    return isinstance(root, str) and root != name and root in entries
+def _parent(name: str, card: Mapping[object, object], entries: Mapping[str, object]) -> str | None:
+    """The base model of an adapter; None: it is none."""
+    parent, root = card.get("parent"), card.get("root")
+    if isinstance(parent, str) and parent:
+        return parent
+    return root if isinstance(root, str) and root != name and root in entries else None
 
 
 class ModelCatalog:

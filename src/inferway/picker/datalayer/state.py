@@ -140,6 +140,7 @@ class DataLayer:
             age_s=age_s if age_s != float("inf") else None,
             models=answer.models,
             adapters=answer.adapters,
+            parents=dict(answer.parents),
             in_flight=int(columns.in_flight[row]),
             waiting=_known(float(columns.waiting[row])),
             running=_known(float(columns.running[row])),

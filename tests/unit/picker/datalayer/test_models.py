@@ -16,12 +16,12 @@ from inferway.picker.datalayer.models import ModelCatalog, Served, served
         ([{"id": "llama", "root": "/models/llama-8b", "parent": None}], Served(("llama",))),
         (
             [{"id": "llama", "root": "llama"}, {"id": "tuned", "root": "/l/t", "parent": "llama"}],
-            Served(("llama", "tuned"), ("tuned",)),
+            Served(("llama", "tuned"), ("tuned",), (("tuned", "llama"),)),
         ),
         # Older engines: no parent, the root is the base model.
         (
             [{"id": "llama", "root": "llama"}, {"id": "tuned", "root": "llama", "parent": None}],
-            Served(("llama", "tuned"), ("tuned",)),
+            Served(("llama", "tuned"), ("tuned",), (("tuned", "llama"),)),
         ),
         ([{"id": 7}, "x", None, {}, {"id": ""}, {"id": "m"}, {"id": "m"}], Served(("m",))),
         ([{"id": "m", "root": ["unhashable"]}], Served(("m",))),

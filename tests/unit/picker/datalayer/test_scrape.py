@@ -133,7 +133,9 @@ async def test_a_good_scrape_tells_the_reading_and_the_models(
     await made.scraper.scrape(server.address)
     # The larger of our requests before (7) and after (6) the page was read.
     assert made.told.readings == [(server.address, Reading(waiting=3, running=4), 7.0, 100.0)]
-    assert made.told.lists == [(server.address, Served(("llama", "tuned"), ("tuned",)))]
+    assert made.told.lists == [
+        (server.address, Served(("llama", "tuned"), ("tuned",), (("tuned", "llama"),)))
+    ]
     assert made.told.reach == [(server.address, True)]
 
 
