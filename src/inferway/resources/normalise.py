@@ -2,12 +2,14 @@
 
 Problem: the printed examples of the product that this gateway follows do not pass the Gateway API's
 own validation, and people copy them. Each reading below is a documented decision and a warning, so
-that nobody mistakes it for the standard; the Kubernetes API refuses the second one.
+that nobody mistakes it for the standard; the Kubernetes API refuses the second one and the fifth.
 
 1. A parentRef of group inference.networking.k8s.io and kind InferenceGateway is a Gateway.
 2. `rules` given as a mapping is a list of that one rule.
 3. A backendRef of kind InferencePool without a group is of group inference.networking.k8s.io.
 4. An InferencePool of the old group, and every reference to one, is of v1 (`old_pools`).
+5. `versions` of an InferenceModel, which no released version has, are its targets. Nothing is
+   changed for it: the resource has both spellings.
 
 Nothing is changed in place: a value may be shared through a YAML alias.
 """
@@ -46,7 +48,16 @@ def normalise(manifest: _Mapping) -> tuple[_Mapping, list[Reading]]:
     spec = modern_references(written, ("spec",), note)
     if manifest.get("kind") == "HTTPRoute" and isinstance(spec, dict):
         spec = _route(spec, readings)
+    elif manifest.get("kind") == "InferenceModel" and isinstance(spec, dict):
+        _note_versions(spec, readings)
     return manifest if spec is written else {**manifest, "spec": spec}, readings
+
+
+def _note_versions(spec: _Mapping, readings: list[Reading]) -> None:
+    if spec.get("versions") is not None:
+        message = "versions is in no released InferenceModel; read as the targets of a model name"
+        hint = "write modelName, targetModels and one poolRef"
+        readings.append(Reading(("spec", "versions"), message, hint))
 
 
 def _route(written: _Mapping, readings: list[Reading]) -> _Mapping:

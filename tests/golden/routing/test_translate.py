@@ -93,7 +93,7 @@ def warning(one: RoutingWarning) -> str:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_translation(case: Path) -> None:
     decoded = decode(case.read_bytes(), file=case.name)
-    assert not decoded.problems
+    assert not decoded.has_errors
     resources, problems = assemble(decoded.entries)
     assert not problems
     actual = rendered(translate(resources, settings=SETTINGS))

@@ -155,3 +155,19 @@ def test_objectives_of_one_name_for_two_pools() -> None:
 def test_objectives_of_one_name_for_one_pool_conflict() -> None:
     text = OBJECTIVE.format(pool="gemma") + "---\n" + OBJECTIVE.format(pool="gemma")
     assert decode(text.encode(), file="o.yaml").has_errors
+
+
+def test_versions_of_an_inference_model() -> None:
+    """C4: in no released version of the kind."""
+    text = """\
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferenceModel
+metadata: {name: llm}
+spec:
+  versions:
+  - {modelName: llm-v1, poolRef: {name: p}}
+"""
+    (problem,) = decode(text.encode(), file="m.yaml").problems
+    assert (problem.severity, problem.line, problem.field) == (Severity.WARNING, 5, "spec.versions")
+    unset = text.replace("versions:\n  - {modelName: llm-v1, poolRef", "versions: null\n  ignored")
+    assert not any("released" in one.message for one in decode(unset.encode(), file="m").problems)
