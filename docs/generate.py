@@ -44,14 +44,17 @@ ABSENT = "–"  # noqa: RUF001 - a dash is what a table shows for nothing
 # Parts of the upstream shape that decode and are checked, but that nothing is done with yet. Their
 # fields would fill pages and are those of the Gateway API.
 NOT_SERVED = {
-    "RouteFilter": "a route with filters is not accepted yet",
-    "RouteRetry": "a route with this is not accepted yet",
-    "SessionPersistence": "a route with this is not accepted yet",
     "ListenerTls": "TLS is not served yet",
     "GatewayTls": "no effect yet",
     "GatewayInfrastructure": "`parametersRef` is refused; labels and annotations have no effect",
     "AllowedListeners": "no effect yet: ListenerSets are not read",
     "ParametersReference": "a class with parameters is not accepted",
+}
+# Shown in full in one place only.
+SHOWN_ELSEWHERE = {
+    "spec.rules[].backendRefs[].filters": (
+        "as `spec.rules[].filters`, for requests that go to this backend"
+    ),
 }
 
 
@@ -154,8 +157,9 @@ def field_rows(
     meaning = camel(" ".join((node.get("description") or target.get("description", "")).split()))
     default = "required" if required else default_words(node.get("default"))
     value = value_words(inner, target, is_list=bool(suffix))
-    if name in NOT_SERVED:
-        yield f"`{path}{suffix}`", value, default, NOT_SERVED[name]
+    if name in NOT_SERVED or path in SHOWN_ELSEWHERE:
+        words = NOT_SERVED.get(name) or SHOWN_ELSEWHERE[path]
+        yield f"`{path}{suffix}`", value, default, words
         return
     if meaning or "." in path or value != "object":
         yield f"`{path}{suffix}`", value, default, meaning

@@ -25,7 +25,7 @@ SOCKET_PATH_BYTES_MAX = 107
 
 _STATISTICS = (
     r"^http\.listener_\d+\.(downstream_(cx|rq)_.*|no_route|.*filter.*)$",
-    r"^cluster\.(pool|servers)/.*\.(upstream_(cx|rq)_.*|membership_.*|lb_healthy_panic)$",
+    r"^cluster\.(pool|servers|mirror)/.*\.(upstream_(cx|rq)_.*|membership_.*|lb_healthy_panic)$",
     r"^cluster_manager\..*",
     r"^control_plane\..*",
     r"^listener_manager\..*",
@@ -104,9 +104,18 @@ def bootstrap(run: RunDirectory, settings: EnvoySettings, *, node: str = "inferw
                     }
                 }
             },
+            "bootstrap_extensions": [_internal_listeners()],
             "overload_manager": {"resource_monitors": [_connection_limit(settings)]},
         }
     )
+
+
+def _internal_listeners() -> Json:
+    """Mirrored requests go through listeners inside the process."""
+    return {
+        "name": "envoy.bootstrap.internal_listener",
+        "typed_config": typed("envoy.extensions.bootstrap.internal_listener.v3.InternalListener"),
+    }
 
 
 def _connection_limit(settings: EnvoySettings) -> Json:

@@ -148,12 +148,15 @@ def _cluster(name: str, policy: Json, *, h2c: bool, settings: EnvoySettings) -> 
             "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 10, "keepalive_probes": 3}
         },
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocol(h2c, settings)
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol_options(
+                h2c, settings
+            )
         },
     }
 
 
-def _protocol(h2c: bool, settings: EnvoySettings) -> Json:
+def protocol_options(h2c: bool, settings: EnvoySettings) -> Json:
+    """How a cluster speaks HTTP to its endpoints."""
     http2: Json = {
         "http2_protocol_options": {
             "max_concurrent_streams": settings.streams_per_connection_max,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from inferway.envoy.messages import Json, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from inferway.envoy.settings import EnvoySettings
@@ -26,12 +27,17 @@ _MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
 _PACKAGE = "envoy.extensions.filters.http.dynamic_modules.v3"
 
 
-def http_filters(settings: EnvoySettings, pick_socket: Path) -> list[Json]:
-    """The filters of a listener in order, without the router."""
+def http_filters(
+    settings: EnvoySettings, pick_socket: Path, between: Sequence[Json] = ()
+) -> list[Json]:
+    """The filters of a listener in order, without the router. Those `between` ours see the final
+    route, and answer without a pick if they answer.
+    """
     # The listener itself removes headers that a client must not set, before anything looks at them.
     route: Json = {"body_bytes_max": settings.body_bytes_max, "strip_headers": []}
     return [
         _filter(ROUTE_FILTER, "route", route),
+        *between,
         _filter(PICK_FILTER, "pick", {"socket": str(pick_socket), "hold_ms": settings.hold_ms}),
     ]
 

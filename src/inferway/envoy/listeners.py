@@ -15,30 +15,16 @@ from inferway.envoy.clusters import seconds, socket_address
 from inferway.envoy.filters import http_filters
 from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
 from inferway.envoy.replies import local_reply_config
+from inferway.envoy.route_filters import cors_filter
 from inferway.envoy.routes import route_config_name
-from inferway.observability.names import (
-    BASE_MODEL_NAME_HEADER,
-    DESTINATION_HEADER,
-    MODEL_NAME_HEADER,
-)
+from inferway.envoy.sessions import session_filter
+from inferway.observability.names import TRUST_HEADERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from inferway.envoy.settings import EnvoySettings
     from inferway.routing.model import Listener, RoutingModel
-
-TRUST_HEADERS = (
-    MODEL_NAME_HEADER,
-    BASE_MODEL_NAME_HEADER,
-    DESTINATION_HEADER,
-    f"{DESTINATION_HEADER}-served",
-    f"{DESTINATION_HEADER}-subset",
-    # Upstream's wish of a client for a target; here InferenceModels and rewrites alone say that.
-    f"{MODEL_NAME_HEADER}-rewrite",
-    "x-llm-d-model-name-rewrite",
-)
-"""Headers that routing believes: a client that sends one is not heard."""
 
 STAT_PREFIX = "listener_"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -84,15 +70,10 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
             "config_source": {"ads": {}, "resource_api_version": "V3"},
         },
         http_filters=[
-            *http_filters(settings, pick_socket),
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": typed(
-                    "envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
-                ),
-            },
+            *http_filters(settings, pick_socket, [cors_filter(), session_filter()]),
+            router_filter(),
         ],
-        early_header_mutation_extensions=[_remove_trust_headers()],
+        early_header_mutation_extensions=[remove_trust_headers()],
         local_reply_config=local_reply_config(),
         # Time: silence is bounded, duration is not.
         request_timeout="0s",
@@ -116,7 +97,14 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
     )
 
 
-def _remove_trust_headers() -> Json:
+def router_filter() -> Json:
+    """The last filter of every chain."""
+    config = typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
+    return {"name": "envoy.filters.http.router", "typed_config": config}
+
+
+def remove_trust_headers() -> Json:
+    """Nothing that a sender says in these headers is heard."""
     mutations: list[Json] = [{"remove": name} for name in TRUST_HEADERS]
     # Envoy obeys headers such as x-envoy-retry-on from clients that it takes for local.
     mutations.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}})

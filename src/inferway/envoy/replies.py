@@ -123,6 +123,13 @@ CAUSES: tuple[Cause, ...] = (
         code="upstream_timeout",
     ),
     Cause(
+        _expression("response.code_details == 'max_duration_timeout'"),
+        "The request took longer than its route allows.",
+        kind="timeout_error",
+        anthropic_kind="timeout_error",
+        code="request_timeout",
+    ),
+    Cause(
         _flagged("UC", "UR", "UPE"),
         "The connection to the model server broke before it answered.",
         kind="server_error",

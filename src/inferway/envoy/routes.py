@@ -4,24 +4,23 @@ Problem: say to Envoy, exactly, which request goes where, with which share, and 
 takes long or fails. Model: the routes of each virtual host in the given order, behind the model
 list (model_list.py). Invariants: no Envoy default for time or retries is left in force; a request
 without a usable backend is answered 500, as the Gateway API says.
-
-Shares: Envoy splits traffic over weighted clusters, but an entry of such a split cannot be a fixed
-reply. A route of which a share is unresolved therefore becomes several with the same match, each
-taking the requests whose random number lies below its cumulative bound. Envoy draws that number
-once per request and uses it in every comparison, so the bounds cut it into exact shares (of a
-millionth).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import pool_cluster, seconds, servers_cluster
-from inferway.envoy.filters import pick_settings
-from inferway.envoy.messages import Json, JsonValue, Resource, ResourceType, resource, typed
+from inferway.envoy.messages import Json, JsonValue, Resource, ResourceType, resource
 from inferway.envoy.model_list import ModelInfo, fixed_reply, model_routes
+from inferway.envoy.redirects import Front, redirect_routes
 from inferway.envoy.replies import error_text
+from inferway.envoy.route_actions import Forwarding, agree, forward
+from inferway.envoy.route_filters import cors_settings, per_filter, response_header_fields
+from inferway.envoy.sessions import marked, marking
+from inferway.envoy.shares import shares
+from inferway.routing.features import NO_FILTERS
 from inferway.routing.model import MatchKind, TargetKind
 
 if TYPE_CHECKING:
@@ -39,13 +38,8 @@ if TYPE_CHECKING:
 Models = Mapping[str, Sequence[ModelInfo]]
 """Listener name to what its `/v1/models` lists; a listener that is absent does not answer it."""
 
-_SHARES = 1_000_000
 # Envoy's limit for a fixed body unless we raise it, in bytes.
 _FIXED_BODY_BYTES_DEFAULT = 4096
-# `reset` is a connection that broke before the first byte of an answer. Generating twice does no
-# harm, and a model server that was killed must not show to its clients.
-_RETRY_ON = "connect-failure,refused-stream,reset,retriable-status-codes"
-_PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 
 
 def route_config_name(listener: str) -> str:
@@ -66,7 +60,9 @@ def _configuration(
 ) -> Resource:
     listed = models.get(listener.name)
     first = [] if listed is None else model_routes(listed)
-    hosts = [_virtual_host(host, first, model, settings) for host in listener.hosts]
+    front = Front("http", listener.port)
+    to = Forwarding(model, settings)
+    hosts = [_virtual_host(host, first, front, to) for host in listener.hosts]
     content: Json = {
         "name": route_config_name(listener.name),
         "virtual_hosts": hosts,
@@ -85,51 +81,62 @@ def _fixed_body_bytes(route: Json) -> int:
     return 0
 
 
-def _virtual_host(
-    host: VirtualHost, first: Sequence[Json], model: RoutingModel, settings: EnvoySettings
-) -> Json:
+def _virtual_host(host: VirtualHost, first: Sequence[Json], front: Front, to: Forwarding) -> Json:
     routes = [*first]
     for route in host.routes:
-        routes += _routes(route, model, settings)
+        routes += _routes(route, front, to)
     return {
         "name": host.hostnames[0],
         "domains": list(host.hostnames),
         "routes": routes,
         # Bodies up to the limit can be sent again on a retry.
-        "request_body_buffer_limit": settings.body_bytes_max,
+        "request_body_buffer_limit": to.settings.body_bytes_max,
     }
 
 
-def _routes(route: Route, model: RoutingModel, settings: EnvoySettings) -> list[Json]:
+def _routes(route: Route, front: Front, to: Forwarding) -> list[Json]:
     match = _match(route.match)
-    targets = [target for target in route.targets if target.weight > 0]
-    broken = [target for target in targets if target.kind is TargetKind.ERROR]
-    if len(broken) == len(targets):
-        return [{"name": route.name, **_unresolved(match, broken)}]
-    if not broken:
-        return [{"name": route.name, "match": match, **_action(route, targets, model, settings)}]
-    return _shared_routes(route, match, targets, model, settings)
-
-
-def _shared_routes(
-    route: Route,
-    match: Json,
-    targets: Sequence[Target],
-    model: RoutingModel,
-    settings: EnvoySettings,
-) -> list[Json]:
-    total = sum(target.weight for target in targets)
-    bound = 0
+    filters = route.filters or NO_FILTERS
+    targets = [
+        replace(target, filters=target.filters or filters)
+        for target in route.targets
+        if target.weight > 0
+    ]
     routes: list[Json] = []
-    for target in targets:
-        bound += target.weight
-        bounded: Json = {**match, "runtime_fraction": _below(bound * _SHARES // total)}
-        if target.kind is TargetKind.ERROR:
-            routes.append({"name": route.name, **_unresolved(bounded, [target])})
-        else:
-            action = _action(route, [target], model, settings)
-            routes.append({"name": route.name, "match": bounded, **action})
-    return routes
+    if route.session is not None and len(targets) > 1:
+        for target in targets:
+            condition = marked(route.session, target)
+            routes += _answer(route, [target], _with_header(match, condition), front, to)
+        targets = [marking(route.session, target) for target in targets]
+    if agree(targets):
+        routes += _answer(route, targets, match, front, to)
+    else:
+        for share in shares(targets):
+            bounded: Json = {**match, "runtime_fraction": _below(share.bound)}
+            routes += _answer(route, [share.target], bounded, front, to)
+    return [{"name": route.name, **one} for one in routes]
+
+
+def _answer(
+    route: Route, targets: Sequence[Target], match: Json, front: Front, to: Forwarding
+) -> list[Json]:
+    """What happens to requests with this match; the targets agree in it."""
+    filters = (targets[0].filters if targets else route.filters) or NO_FILTERS
+    if filters.unknown:
+        text = f"This route has a filter that this gateway does not know: {filters.unknown}"
+        return [_failure(match, text)]
+    if filters.redirect is not None:
+        extra = {**response_header_fields(filters), **per_filter(cors_settings(filters.cors))}
+        routes = redirect_routes(filters.redirect, match, route.match, front)
+        return [{**one, **extra} for one in routes]
+    if not targets or targets[0].kind is TargetKind.ERROR:
+        return [_unresolved(match, targets)]
+    return [{"match": match, **forward(route, targets, to)}]
+
+
+def _with_header(match: Json, condition: Json) -> Json:
+    headers = match.get("headers", [])
+    return {**match, "headers": [*(headers if isinstance(headers, list) else []), condition]}
 
 
 def _below(share: int) -> Json:
@@ -137,72 +144,16 @@ def _below(share: int) -> Json:
 
 
 def _unresolved(match: Json, targets: Sequence[Target]) -> Json:
-    names = ", ".join(target.name for target in targets)
-    message = f"The backend of this route could not be resolved: {names}"
     if not targets:
-        message = "This route has no backend."
+        return _failure(match, "This route has no backend.")
+    names = ", ".join(target.name for target in targets)
+    return _failure(match, f"The backend of this route could not be resolved: {names}")
+
+
+def _failure(match: Json, message: str) -> Json:
     return fixed_reply(
         match, 500, error_text(message, kind="server_error", code="backend_not_resolved")
     )
-
-
-def _action(
-    route: Route, targets: Sequence[Target], model: RoutingModel, settings: EnvoySettings
-) -> Json:
-    if len(targets) == 1:
-        destination: Json = {"cluster": _cluster(targets[0])}
-        filters = _filter_settings(targets[0], model)
-    else:
-        entries = [
-            {"name": _cluster(target), "weight": target.weight, **_filter_settings(target, model)}
-            for target in targets
-        ]
-        destination = {"weighted_clusters": {"clusters": entries}}
-        filters = {}
-    return {
-        "route": {
-            **destination,
-            # Streams may take as long as they keep moving; only the route may ask for an end.
-            "timeout": seconds(route.request_timeout_s or 0.0),
-            "idle_timeout": seconds(settings.idle_timeout_s),
-            "retry_policy": _retry_policy(route, settings),
-        },
-        **filters,
-    }
-
-
-def _cluster(target: Target) -> str:
-    if target.kind is TargetKind.POOL:
-        return pool_cluster(target.name)
-    return servers_cluster(target.name)
-
-
-def _filter_settings(target: Target, model: RoutingModel) -> Json:
-    if target.kind is not TargetKind.POOL:
-        return {}
-    return {"typed_per_filter_config": pick_settings(model.pools[target.name])}
-
-
-def _retry_policy(route: Route, settings: EnvoySettings) -> Json:
-    policy: dict[str, JsonValue] = {
-        "retry_on": _RETRY_ON,
-        "retriable_status_codes": [503],
-        "num_retries": settings.retries_max,
-        # When the picker's list is at its end, the fallback policy must not choose a host that
-        # has just failed, as long as there is another.
-        "retry_host_predicate": [
-            {
-                "name": _PREVIOUS_HOSTS,
-                "typed_config": typed(
-                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                ),
-            }
-        ],
-        "host_selection_retry_max_attempts": 3,
-    }
-    if route.backend_timeout_s:
-        policy["per_try_timeout"] = seconds(route.backend_timeout_s)
-    return policy
 
 
 def _match(match: RouteMatch) -> Json:

@@ -43,5 +43,8 @@ class EnvoySettings:
     # Connections, queued requests and requests per pool. Envoy's own limit of 1024 would refuse
     # requests that the picker means to queue.
     requests_per_pool_max: int = 1_000_000
+    # Copies of requests under way at once per mirrored backend; more are dropped. Bounds what a
+    # mirror that hangs can hold.
+    mirrored_requests_max: int = 1024
     # After a listener changed, streams on the old one may run so long before they are cut.
     listener_drain_s: int = 3600

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from inferway.envoy.clusters import Resolved, clusters, load_assignments
 from inferway.envoy.listeners import listeners
 from inferway.envoy.messages import Resource, ResourceType
+from inferway.envoy.mirror_listeners import mirror_listeners
+from inferway.envoy.mirrors import mirror_clusters
 from inferway.envoy.routes import Models, route_configurations
 
 if TYPE_CHECKING:
@@ -89,9 +91,14 @@ def build_snapshot(
     `/v1/models` lists, and `pick_socket` is where the filter finds the picker.
     """
     return Snapshot(
-        clusters=ResourceSet.of(clusters(model, settings)),
+        clusters=ResourceSet.of((*clusters(model, settings), *mirror_clusters(model, settings))),
         endpoints=ResourceSet.of(load_assignments(model, resolved)),
-        listeners=ResourceSet.of(listeners(model, settings, pick_socket)),
+        listeners=ResourceSet.of(
+            (
+                *listeners(model, settings, pick_socket),
+                *mirror_listeners(model, settings, pick_socket),
+            )
+        ),
         routes=ResourceSet.of(route_configurations(model, models, settings)),
     )
 

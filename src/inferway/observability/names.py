@@ -22,6 +22,17 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 MODEL_NAME_HEADER: Final = "x-gateway-model-name"
 BASE_MODEL_NAME_HEADER: Final = "x-gateway-base-model-name"
 DESTINATION_HEADER: Final = "x-gateway-destination-endpoint"
+# Headers that routing believes: a client that sends one is not heard.
+TRUST_HEADERS: Final = (
+    MODEL_NAME_HEADER,
+    BASE_MODEL_NAME_HEADER,
+    DESTINATION_HEADER,
+    f"{DESTINATION_HEADER}-served",
+    f"{DESTINATION_HEADER}-subset",
+    # Upstream's wish of a client for a target; here InferenceModels and rewrites alone say that.
+    f"{MODEL_NAME_HEADER}-rewrite",
+    "x-llm-d-model-name-rewrite",
+)
 DROPPED_REASON_HEADER: Final = "x-inferway-dropped-reason"
 # In the order in which they are believed: the product's own spelling first.
 OBJECTIVE_HEADERS: Final = ("x-gateway-inference-objective", "x-llm-d-inference-objective")

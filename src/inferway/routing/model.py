@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferway.routing.features import Filters, Retry, Session, Stickiness
 
 
 class MatchKind(StrEnum):
@@ -105,12 +109,13 @@ class Target:
     kind: TargetKind
     name: str  # key in RoutingModel.pools / server_groups; for an error: what could not be resolved
     weight: int
+    filters: Filters | None = None  # those of the rule with the backend's own; None: the rule's
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One match of one HTTPRoute rule. Empty `targets` answer 500. A timeout of 0 switches it off;
-    None: the manifest does not say.
+    """One match of one HTTPRoute rule. Empty `targets` answer 500, unless the filters redirect. A
+    timeout of 0 switches it off; None, here and below: the manifest does not say.
     """
 
     name: str  # namespace/route/rule index/match index
@@ -118,6 +123,10 @@ class Route:
     targets: tuple[Target, ...]
     request_timeout_s: float | None = None
     backend_timeout_s: float | None = None
+    filters: Filters | None = None
+    retry: Retry | None = None
+    session: Session | None = None
+    stickiness: Stickiness | None = None  # of the choice between the targets
 
 
 @dataclass(frozen=True, slots=True)

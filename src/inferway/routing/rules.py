@@ -1,27 +1,42 @@
 """The rules of one HTTPRoute as route entries.
 
-Problem: a rule has alternatives (`matches`), backends with weights and features, not all of which
-this version serves. Model: every match of every rule is one `Route` with the rule's targets and its
-place in the order. A rule that asks for something that is not served would behave differently from
-what was written, so the whole route is refused, with the field and what is supported. Backends that
-do not resolve do not refuse a route: their share is answered 500.
+Problem: a rule has alternatives (`matches`), backends with weights, and features, some of which ask
+for what cannot be done. Model: every match of every rule is one `Route` with the rule's targets and
+its place in the order. A rule that would behave differently from what was written refuses the whole
+route, with the field and the reason. Backends that do not resolve do not refuse a route: their
+share is answered 500, and where they should only have got a copy, nothing is copied.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from inferway.resources.scalars import duration_s
 from inferway.routing.expressions import expression_problem
-from inferway.routing.model import MatchKind, Route, RouteMatch, ServerGroup, Target, ValueMatch
+from inferway.routing.features import NO_FILTERS, Retry
+from inferway.routing.filters import ReadFilters, read_filters
+from inferway.routing.model import MatchKind, Route, RouteMatch, ServerGroup, ValueMatch
 from inferway.routing.precedence import Origin, RankedRoute, precedence
-from inferway.routing.status import Refusal
+from inferway.routing.sessions import (
+    STICKY_ANNOTATION,
+    session_of,
+    session_problems,
+    stickiness_of,
+)
+from inferway.routing.status import Refusal, RoutingWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inferway.resources import HTTPRoute
-    from inferway.resources.http_route import HeaderMatch, PathMatch, QueryParamMatch, RouteRule
+    from inferway.resources.http_route import (
+        BackendRef,
+        HeaderMatch,
+        PathMatch,
+        QueryParamMatch,
+        RouteRule,
+    )
     from inferway.resources.http_route import RouteMatch as WrittenMatch
     from inferway.routing.backends import Backends, Resolved
 
@@ -30,7 +45,6 @@ _PATH_KINDS = {
     "PathPrefix": MatchKind.PREFIX,
     "RegularExpression": MatchKind.REGEX,
 }
-_SUPPORTED = "supported in a rule: name, matches, backendRefs with weight, timeouts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,47 +58,113 @@ class RouteProgram:
     pools: tuple[str, ...]  # InferencePools that it references and that exist
     splits: frozenset[tuple[str, ...]]  # of them those that share one rule
     groups: tuple[ServerGroup, ...]
+    warnings: tuple[RoutingWarning, ...]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What reading the rules one after the other has found so far."""
+
+    problems: list[str] = field(default_factory=list)
+    unresolved: list[tuple[str, Refusal]] = field(default_factory=list)
+    pools: dict[str, None] = field(default_factory=dict)
+    splits: set[tuple[str, ...]] = field(default_factory=set)
+    groups: dict[str, ServerGroup] = field(default_factory=dict)
+
+    def reference(self, resolved: Resolved, place: str) -> None:
+        """A backend; `place` is empty when whoever resolved it has reported its refusal."""
+        if place and resolved.refusal is not None:
+            self.unresolved.append((place, resolved.refusal))
+        if resolved.pool is not None:
+            self.pools[resolved.pool] = None
+        if resolved.group is not None:
+            self.groups[resolved.group.name] = resolved.group
+
+    def filters(self, read: ReadFilters) -> None:
+        self.problems += read.problems
+        self.unresolved += read.unresolved
+        for resolved in read.references:
+            self.reference(resolved, "")
 
 
 def route_program(route: HTTPRoute, backends: Backends) -> RouteProgram:
-    """The entries of a route in document order; `unsupported` ones are for the status only."""
+    """The entries of a route in document order; those of an unsupported one are not served."""
+    found = _Found()
     entries: list[RankedRoute] = []
-    unresolved: list[tuple[str, Refusal]] = []
-    pools: dict[str, None] = {}
-    splits: set[tuple[str, ...]] = set()
-    groups: dict[str, ServerGroup] = {}
+    stickiness, remark = stickiness_of(route)
     for index, rule in enumerate(route.spec.rules):
-        resolved = [
-            backends.resolve(reference, namespace=route.namespace)
-            for reference in rule.backend_refs
-        ]
-        entries += _entries(route, index, _targets(resolved))
-        sharing = tuple(dict.fromkeys(one.pool for one in resolved if one.pool is not None))
-        if len(sharing) > 1:
-            splits.add(sharing)
-        for position, one in enumerate(resolved):
-            if one.refusal is not None:
-                field = f"spec.rules[{index}].backendRefs[{position}]"
-                unresolved.append((field, one.refusal))
-            if one.pool is not None:
-                pools[one.pool] = None
-            if one.group is not None:
-                groups[one.group.name] = one.group
+        served = replace(_served(route, index, backends, found), stickiness=stickiness)
+        entries += _entries(route, index, served)
+        found.problems += [f"spec.rules[{index}].{problem}" for problem in _problems(rule)]
+    unsupported = None
+    if found.problems:
+        unsupported = Refusal("UnsupportedValue", f"not supported: {'; '.join(found.problems)}")
+    place = f"metadata.annotations[{STICKY_ANNOTATION}]"
     return RouteProgram(
         name=route.qualified_name,
         entries=tuple(entries),
-        unsupported=_unsupported(route.spec.rules),
-        unresolved=_combined(unresolved),
-        pools=tuple(pools),
-        splits=frozenset(splits),
-        groups=tuple(groups.values()),
+        unsupported=unsupported,
+        unresolved=_combined(found.unresolved),
+        pools=tuple(found.pools),
+        splits=frozenset(found.splits),
+        groups=tuple(found.groups.values()),
+        warnings=(RoutingWarning(remark, route.key, place),) if remark else (),
     )
 
 
-def _entries(route: HTTPRoute, index: int, targets: tuple[Target, ...]) -> Iterator[RankedRoute]:
+def _served(route: HTTPRoute, index: int, backends: Backends, found: _Found) -> Route:
+    """What a rule does to a request that matches it; name and match are still to be filled in."""
     rule = route.spec.rules[index]
+    place = f"spec.rules[{index}]"
+
+    def resolve(reference: BackendRef) -> Resolved:
+        return backends.resolve(reference, namespace=route.namespace)
+
+    read = read_filters(rule.filters, f"{place}.filters", resolve)
+    found.filters(read)
+    targets = []
+    sharing: dict[str, None] = {}
+    for position, backend in enumerate(rule.backend_refs):
+        field_ = f"{place}.backendRefs[{position}]"
+        resolved = resolve(backend)
+        found.reference(resolved, field_)
+        own = read_filters(backend.filters, f"{field_}.filters", resolve)
+        found.filters(own)
+        target = resolved.target
+        if own.filters is not None:
+            target = replace(target, filters=(read.filters or NO_FILTERS).then(own.filters))
+        targets.append(target)
+        if resolved.pool is not None:
+            sharing[resolved.pool] = None
+    if len(sharing) > 1:
+        found.splits.add(tuple(sharing))
     timeouts = rule.timeouts
-    for position, written in enumerate(rule.matches):
+    return Route(
+        name="",
+        match=RouteMatch(),
+        # None when no traffic may go anywhere (which answers 500).
+        targets=tuple(targets) if any(target.weight for target in targets) else (),
+        request_timeout_s=timeouts.request_s if timeouts else None,
+        backend_timeout_s=timeouts.backend_request_s if timeouts else None,
+        filters=read.filters,
+        retry=_retry(rule),
+        session=session_of(rule, place=f"{route.qualified_name}/{index}"),
+    )
+
+
+def _retry(rule: RouteRule) -> Retry | None:
+    if rule.retry is None:
+        return None
+    backoff = rule.retry.backoff
+    return Retry(
+        codes=rule.retry.codes,
+        attempts=rule.retry.attempts,
+        backoff_s=None if backoff is None else duration_s(backoff),
+    )
+
+
+def _entries(route: HTTPRoute, index: int, served: Route) -> Iterator[RankedRoute]:
+    for position, written in enumerate(route.spec.rules[index].matches):
         match = _match(written)
         origin = Origin(
             route=route.qualified_name,
@@ -92,20 +172,9 @@ def _entries(route: HTTPRoute, index: int, targets: tuple[Target, ...]) -> Itera
             rule=index,
             match=position,
         )
-        entry = Route(
-            name=f"{route.qualified_name}/{index}/{position}",
-            match=match,
-            targets=targets,
-            request_timeout_s=timeouts.request_s if timeouts else None,
-            backend_timeout_s=timeouts.backend_request_s if timeouts else None,
-        )
+        name = f"{route.qualified_name}/{index}/{position}"
+        entry = replace(served, name=name, match=match)
         yield RankedRoute(key=precedence(match, origin), route=entry)
-
-
-def _targets(resolved: Sequence[Resolved]) -> tuple[Target, ...]:
-    """All targets with their weights; none when no traffic may go anywhere (which answers 500)."""
-    targets = tuple(one.target for one in resolved)
-    return targets if any(target.weight for target in targets) else ()
 
 
 def _match(written: WrittenMatch) -> RouteMatch:
@@ -135,33 +204,15 @@ def _conditions(
     return tuple(found.values())
 
 
-def _unsupported(rules: Sequence[RouteRule]) -> Refusal | None:
-    found = [
-        f"spec.rules[{index}].{part}"
-        for index, rule in enumerate(rules)
-        for part in _unsupported_parts(rule)
-    ]
-    if not found:
-        return None
-    return Refusal("UnsupportedValue", f"not supported: {', '.join(found)}; {_SUPPORTED}")
-
-
-def _unsupported_parts(rule: RouteRule) -> Iterator[str]:
+def _problems(rule: RouteRule) -> Iterator[str]:
+    """What cannot be served apart from filters, each with its field below the rule."""
     for position, match in enumerate(rule.matches):
         for part, condition in _conditions_of(match):
             if condition.type == "RegularExpression":
                 problem = expression_problem(condition.value)
                 if problem:
                     yield f"matches[{position}].{part}.value ({condition.value}: {problem})"
-    for index, one in enumerate(rule.filters):
-        yield f"filters[{index}] ({one.type})"
-    for position, backend in enumerate(rule.backend_refs):
-        for index, one in enumerate(backend.filters):
-            yield f"backendRefs[{position}].filters[{index}] ({one.type})"
-    if rule.retry is not None:
-        yield "retry"
-    if rule.session_persistence is not None:
-        yield "sessionPersistence"
+    yield from session_problems(rule)
 
 
 def _conditions_of(

@@ -158,6 +158,7 @@ def _attach_all(
     attached = _Attached()
     for route in sorted(routes, key=lambda one: one.qualified_name):
         program = route_program(route, backends)
+        attached.warnings += program.warnings
         hostnames = tuple(pattern(one) for one in route.spec.hostnames)
         if not route.spec.parent_refs:
             words = "the route names no parent: it serves nothing"

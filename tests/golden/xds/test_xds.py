@@ -17,6 +17,8 @@ from inferway.envoy.messages import ResourceType, resource_json
 from inferway.envoy.model_list import ModelInfo
 from inferway.envoy.settings import EnvoySettings
 from inferway.envoy.snapshot import Snapshot, build_snapshot
+from inferway.resources.decode import decode
+from inferway.resources.resource_set import assemble
 from inferway.routing.model import (
     Endpoint,
     Listener,
@@ -33,6 +35,8 @@ from inferway.routing.model import (
     ValueMatch,
     VirtualHost,
 )
+from inferway.routing.settings import RoutingSettings
+from inferway.routing.translate import translate
 
 HERE = Path(__file__).parent
 PICK_SOCKET = Path("/run/inferway/pick.sock")
@@ -153,7 +157,16 @@ def hostnames() -> RoutingModel:
     )
 
 
+def route_features() -> RoutingModel:
+    """The manifests of the golden case of the same name in tests/golden/routing."""
+    text = (HERE.parent / "routing/cases/route_features.yaml").read_bytes()
+    resources, problems = assemble(decode(text, file="route_features.yaml").entries)
+    assert not problems
+    return translate(resources, settings=RoutingSettings()).model
+
+
 CASES = {
+    "route-features": route_features,
     "one-pool": one_pool,
     "split-90-10": split_90_10,
     "pools-by-header": pools_by_header,

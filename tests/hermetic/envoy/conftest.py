@@ -42,20 +42,34 @@ LISTENER = "demo/gateway/http"
 READY_TIMEOUT_S = 20.0
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A request that was answered normally."""
+
+    path: str
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
 @dataclass
 class ModelServer:
-    """Answers with its name; `/slow` streams until `release` is set; `/status/N` answers N."""
+    """Answers with its name; `/slow` streams until `release` is set; `/status/N` answers N.
+    `mood` is the path that it takes every request for.
+    """
 
     name: str
     port: int = 0
     requests: int = 0
     refuses: bool = False
+    mood: str = ""
+    seen: list[Seen] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
-        if request.path == "/slow":
+        path = self.mood or request.path
+        if path == "/slow":
             response = web.StreamResponse(headers={"content-type": "text/event-stream"})
             await response.prepare(request)
             await response.write(b"data: begin\n\n")
@@ -64,19 +78,28 @@ class ModelServer:
             await response.write(b"data: end\n\n")
             await response.write_eof()
             return response
-        if request.path == "/silent":
+        if path == "/silent":
+            await request.read()
             self.started.set()
             await self.release.wait()
-        if request.path == "/reset":
+        if path == "/reset":
             assert request.transport is not None
             request.transport.abort()
-        if request.path.startswith("/status/"):
-            return web.Response(status=int(request.path.removeprefix("/status/")), text="mine")
-        size = len(await request.read())
+        if path.startswith("/status/"):
+            return web.Response(status=int(path.removeprefix("/status/")), text="mine")
+        body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.seen.append(Seen(request.raw_path, headers, body))
         if self.refuses:
             return web.Response(status=503, headers={"retry-after": "1"})
         return web.json_response(
-            {"server": self.name, "headers": dict(request.headers), "bytes": size}
+            {
+                "server": self.name,
+                "path": request.raw_path,
+                "headers": dict(request.headers),
+                "lines": list(request.headers.items()),
+                "bytes": len(body),
+            }
         )
 
 
@@ -212,8 +235,9 @@ class Gateway:
     async def locate(self) -> None:
         """Finds the port that the kernel chose."""
         _status, text = await self.envoy.admin.request("GET", "/listeners", format="json")
-        found = json.loads(text)["listener_statuses"]
-        port = found[0]["local_address"]["socket_address"]["port_value"]
+        found = [one["local_address"] for one in json.loads(text)["listener_statuses"]]
+        (address,) = [one["socket_address"] for one in found if "socket_address" in one]
+        port = address["port_value"]
         self.url = f"http://127.0.0.1:{port}"
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 
-from inferway import _native
 from inferway.routing.model import Endpoint, Pool, Route, RouteMatch
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+from .picker import picker
 
 pytestmark = pytest.mark.hermetic
-
-
-@contextlib.asynccontextmanager
-async def picker(path: Path, answer: list[str]) -> AsyncIterator[list[_native.Pick]]:
-    """Answers every pick with the endpoints that stand in `answer`; yields the picks."""
-    picks: list[_native.Pick] = []
-    greeted = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        frames = _native.FrameReader()
-        with contextlib.closing(writer):
-            while data := await reader.read(65536):
-                for frame in frames.feed(data):
-                    if isinstance(frame, _native.Hello):
-                        # A heartbeat promised so rarely that none is needed in a test.
-                        writer.write(_native.encode_welcome(1, 60_000))
-                        greeted.set()
-                    elif isinstance(frame, _native.Pick):
-                        picks.append(frame)
-                        endpoints = ",".join(answer)
-                        writer.write(_native.encode_endpoints(frame.stream, 0, 0, endpoints, ""))
-
-    server = await asyncio.start_unix_server(serve, path)
-    try:
-        async with asyncio.timeout(10):
-            await greeted.wait()
-        yield picks
-    finally:
-        server.close()
 
 
 async def ask(gateway) -> str:
@@ -69,7 +34,7 @@ async def test_the_picked_endpoint_serves(gateway, build, model_server) -> None:
             )
         )
         answer: list[str] = []
-        async with picker(gateway.run.pick_socket, answer) as picks:
+        async with picker(gateway.run.pick_socket, lambda _pick: ",".join(answer)) as picks:
             for name in "abcba":
                 answer[:] = [address[name]]
                 assert await ask(gateway) == name
@@ -98,5 +63,5 @@ async def test_an_ipv6_endpoint_is_picked_by_its_address(gateway, build, model_s
             backends=(Pool("d/p", endpoints, False, True, "random", ()),),
         )
     )
-    async with picker(gateway.run.pick_socket, [f"[::1]:{wanted.port}"]):
+    async with picker(gateway.run.pick_socket, lambda _pick: f"[::1]:{wanted.port}"):
         assert [await ask(gateway) for _request in range(4)] == ["wanted"] * 4

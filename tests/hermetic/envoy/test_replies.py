@@ -82,7 +82,10 @@ async def test_timeouts_and_resets(gateway, build, model_server) -> None:
         )
     )
     late = reply("The model server did not answer in time.", "timeout_error", "upstream_timeout")
-    assert await answer(gateway, "/silent") == (504, late)
+    long = reply(
+        "The request took longer than its route allows.", "timeout_error", "request_timeout"
+    )
+    assert await answer(gateway, "/silent") == (504, long)
     assert await answer(gateway, "/silent", "PUT") == (504, late)
     assert await answer(gateway, "/reset", "POST") == (
         502,

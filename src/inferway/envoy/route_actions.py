@@ -1,0 +1,169 @@
+"""What Envoy does with a request that it forwards: where to, how long, how often.
+
+Problem: a route says little, and Envoy's defaults for the rest suit short web requests. Model: one
+function gives all fields of an Envoy Route besides its name and match. Invariants: no default of
+Envoy for time or retries is left in force; nothing is tried again once the answer has begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferway.envoy.clusters import pool_cluster, seconds, servers_cluster
+from inferway.envoy.filters import pick_settings
+from inferway.envoy.messages import Json, JsonValue, typed
+from inferway.envoy.mirrors import mirror_policies
+from inferway.envoy.route_filters import (
+    cors_settings,
+    header_fields,
+    host_fields,
+    path_fields,
+    per_filter,
+)
+from inferway.envoy.sessions import hash_policy, scaled, session_settings
+from inferway.routing.features import NO_FILTERS
+from inferway.routing.model import TargetKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferway.envoy.settings import EnvoySettings
+    from inferway.routing.features import Filters
+    from inferway.routing.model import Route, RoutingModel, Target
+
+# `reset` is a connection that broke before the first byte of an answer, or a try that took longer
+# than its time. Generating twice does no harm, and a model server that was killed must not show to
+# its clients.
+_RETRY_ON = "connect-failure,refused-stream,reset,retriable-status-codes"
+_RETRY_CODES_DEFAULT = (503,)
+_PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
+_BACKOFF_MAX_FACTOR = 10
+_BACKOFF_S_MIN = 0.001  # the least that Envoy takes
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What every action needs to know."""
+
+    model: RoutingModel
+    settings: EnvoySettings
+
+
+def forward(route: Route, targets: Sequence[Target], to: Forwarding) -> Json:
+    """Fields of an Envoy Route that sends to one target, or by weight to several that agree."""
+    own = [target.filters or NO_FILTERS for target in targets]
+    alike = all(one == own[0] for one in own)
+    common = own[0] if alike else NO_FILTERS
+    if len(targets) == 1:
+        destination: Json = {"cluster": _cluster(targets[0])}
+        settings = _pick(targets[0], to.model)
+    else:
+        entries = [
+            _entry(target, NO_FILTERS if alike else one, to)
+            for target, one in zip(targets, own, strict=True)
+        ]
+        destination = _split(route, entries, [target.weight for target in targets])
+        settings = {}
+    settings = {**settings, **cors_settings(common.cors), **session_settings(route.session)}
+    rewrite = own[0].rewrite
+    return {
+        "route": {
+            **destination,
+            **host_fields(common),
+            **path_fields(rewrite.path if rewrite else None, route.match),
+            **mirror_policies(own[0].mirrors),
+            **_times(route, to.settings),
+            "retry_policy": _retry_policy(route, to.settings),
+        },
+        **per_filter(settings),
+        **header_fields(common),
+    }
+
+
+def agree(targets: Sequence[Target]) -> bool:
+    """Whether one route of Envoy can hold all these targets: they differ in nothing but what its
+    weighted entries can say.
+    """
+
+    def of_route(target: Target) -> object:
+        filters = target.filters or NO_FILTERS
+        path = filters.rewrite and filters.rewrite.path
+        broken = target.kind is TargetKind.ERROR
+        return broken, filters.redirect, filters.unknown, path, filters.mirrors
+
+    return all(of_route(one) == of_route(targets[0]) for one in targets)
+
+
+def _entry(target: Target, filters: Filters, to: Forwarding) -> Json:
+    return {
+        "name": _cluster(target),
+        **host_fields(filters),
+        **header_fields(filters),
+        **per_filter({**_pick(target, to.model), **cors_settings(filters.cors)}),
+    }
+
+
+def _split(route: Route, entries: Sequence[Json], weights: Sequence[int]) -> Json:
+    sticky = route.stickiness
+    shares = weights if sticky is None else scaled(weights)
+    clusters = [{**entry, "weight": weight} for entry, weight in zip(entries, shares, strict=True)]
+    if sticky is None:
+        return {"weighted_clusters": {"clusters": clusters}}
+    return {
+        "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
+        "hash_policy": hash_policy(sticky),
+    }
+
+
+def _cluster(target: Target) -> str:
+    if target.kind is TargetKind.POOL:
+        return pool_cluster(target.name)
+    return servers_cluster(target.name)
+
+
+def _pick(target: Target, model: RoutingModel) -> Json:
+    return pick_settings(model.pools[target.name]) if target.kind is TargetKind.POOL else {}
+
+
+def _times(route: Route, settings: EnvoySettings) -> Json:
+    """Streams may take as long as they keep moving; only the route may ask for an end. Envoy's
+    `timeout` starts with the first try; the time before (in the picker) counts as well, and that is
+    `max_stream_duration`.
+    """
+    request_s = route.request_timeout_s or 0.0
+    times: Json = {"timeout": seconds(request_s), "idle_timeout": seconds(settings.idle_timeout_s)}
+    if not request_s:
+        return times
+    return {**times, "max_stream_duration": {"max_stream_duration": seconds(request_s)}}
+
+
+def _retry_policy(route: Route, settings: EnvoySettings) -> Json:
+    retry = route.retry
+    codes = retry.codes if retry and retry.codes else _RETRY_CODES_DEFAULT
+    attempts = retry.attempts if retry else None
+    policy: dict[str, JsonValue] = {
+        "retry_on": _RETRY_ON,
+        "retriable_status_codes": list(codes),
+        "num_retries": settings.retries_max if attempts is None else attempts,
+        # When the picker's list is at its end, the fallback policy must not choose a host that
+        # has just failed, as long as there is another.
+        "retry_host_predicate": [
+            {
+                "name": _PREVIOUS_HOSTS,
+                "typed_config": typed(
+                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                ),
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }
+    if route.backend_timeout_s:
+        policy["per_try_timeout"] = seconds(route.backend_timeout_s)
+    if retry is not None and retry.backoff_s is not None:
+        base_s = max(retry.backoff_s, _BACKOFF_S_MIN)
+        policy["retry_back_off"] = {
+            "base_interval": seconds(base_s),
+            "max_interval": seconds(base_s * _BACKOFF_MAX_FACTOR),
+        }
+    return policy
