@@ -17,7 +17,7 @@ Load = Callable[[str], ResourceSet]
 def load() -> Load:
     def load_text(text: str) -> ResourceSet:
         decoded = decode(text.encode(), file="test.yaml")
-        assert not decoded.problems
+        assert not decoded.has_errors
         resources, problems = assemble(decoded.entries)
         assert not problems
         return resources
