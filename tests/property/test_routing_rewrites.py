@@ -95,7 +95,7 @@ POOL: dict[str, object] = {
 def pool_of(*manifests: dict[str, object]) -> Pool:
     text = json.dumps({"kind": "List", "apiVersion": "v1", "items": [POOL, *manifests]})
     decoded = decode(text.encode(), file="m.json")
-    assert not decoded.problems
+    assert not decoded.has_errors
     resources, problems = assemble(decoded.entries)
     assert not problems
     return translate(resources, settings=RoutingSettings()).model.pools["default/p"]
