@@ -82,7 +82,11 @@ class ModelServer:
             await request.read()
             self.started.set()
             await self.release.wait()
-        if path == "/reset":
+        if path == "/break":
+            response = web.StreamResponse(headers={"content-length": "100"})
+            await response.prepare(request)
+            await response.write(b"begun")
+        if path in ("/reset", "/break"):
             assert request.transport is not None
             request.transport.abort()
         if path.startswith("/status/"):

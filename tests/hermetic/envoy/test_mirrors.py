@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.hermetic
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi" * 500}]}
-GATEWAY_TIMEOUT_S = 20.0
+GATEWAY_TIMEOUT_S = 60.0
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -94,7 +94,7 @@ async def test_shares_are_kept(gateway, model_server) -> None:
             ),
         ).model
     )
-    count = 2000
+    count = 1200
     assert set(await gateway.servers("/", count=count)) == {"a"}
     answers = await gateway.servers("/split", count=count)
     shares = {"tenth": 0.1, "third": 1 / 3, "own": 0.75 * 0.5}
