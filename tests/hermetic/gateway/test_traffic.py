@@ -59,7 +59,9 @@ def three_sigma(share: float, count: int) -> float:
 
 
 async def test_split_and_live_weight_change(tmp_path: Path) -> None:
-    """90/10 within three sigma; then 0/100 while requests run, without one error."""
+    """90/10 within three sigma; then to 0/100 and back and again while requests run, streamed and
+    not, without one error.
+    """
     folder = tmp_path / "manifests"
     async with servers(2, model="llama", engine="instant") as running:
         write_split(folder, running, old=90, new=10)
@@ -72,23 +74,37 @@ async def test_split_and_live_weight_change(tmp_path: Path) -> None:
 
             changed = asyncio.Event()
 
-            async def load() -> list[Any]:
+            async def streamed() -> list[Any]:
                 found: list[Any] = []
                 while not changed.is_set():
                     asks = chats(50, model="llama", seed=len(found))
                     found += await send_all(gateway.url, asks, concurrency=8)
                 return found
 
+            async def whole() -> Counter[int]:
+                found: Counter[int] = Counter()
+                body = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}]}
+                while not changed.is_set():
+                    status, _headers, reply = await gateway.post(body)
+                    found[status if reply["choices"] else 0] += 1
+                return found
+
             async with asyncio.TaskGroup() as tasks:
-                under_load = tasks.create_task(load())
-                for old in (50, 100, 20, 0):
+                streams, answers = tasks.create_task(streamed()), tasks.create_task(whole())
+                for old in (50, 100, 20, 0, 100, 0):
                     (folder / "route.yaml").write_text(ROUTE.format(old=old, new=100 - old))
                     wanted = [old, 100 - old]
                     await gateway.until_in_effect(lambda items, w=wanted: weights(items) == w)
+                    if old in (0, 100):
+                        only = running[old == 0].name
+                        seen = await send_all(
+                            gateway.url, chats(20, model="llama", seed=old), concurrency=4
+                        )
+                        assert Counter(one.server for one in seen) == {only: 20}
                 changed.set()
-            results = under_load.result()
-            assert len(results) >= 50
-            assert Counter(one.status for one in results).keys() == {200}
+            assert len(streams.result()) >= 50
+            assert all(one.good for one in streams.result())
+            assert answers.result().keys() == {200}
 
             status, headers, reply = await gateway.post(
                 {"model": "ghost", "messages": [{"role": "user", "content": "Boo"}]}
