@@ -2,6 +2,7 @@
 
 python -m bench.overhead                    all cases, 7 rounds (about 15 minutes)
 python -m bench.overhead --rounds 3 --arms direct,envoy,inferway --cases "2KB x 32"
+python -m bench.overhead --features         what mirrors and weights cost over our own plain path
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 from bench.overhead import arms as contestants
+from bench.overhead import features
 from bench.overhead.arms import Arm, MissingError
 from bench.overhead.load import TICKS_PER_S, Case, Sample, cpu_ticks, wrk
 from bench.overhead.report import render
@@ -41,6 +43,7 @@ def start_arms(names: list[str], backends: list[int], work: Path) -> list[Arm]:
         "inferway": contestants.inferway,
         "sglang-router": contestants.sglang_router,
         "smg": contestants.smg,
+        **features.makers(),
     }
     started: list[Arm] = []
     for name in names:
@@ -164,11 +167,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--cases", default=",".join(case.name for case in CASES))
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="arms: inferway and its features; no streams, no idle",
+    )
     parser.add_argument("--skip-streams", action="store_true")
     parser.add_argument("--skip-idle", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/overhead.json"))
+    parser.add_argument("--out", type=Path, help="default: bench/results/overhead[-features].json")
     options = parser.parse_args()
+    if options.out is None:
+        suffix = "-features" if options.features else ""
+        options.out = Path(f"bench/results/overhead{suffix}.json")
     names = options.arms.split(",")
+    if options.features:
+        names = ["inferway", *features.RULES]
+        options.skip_streams = options.skip_idle = True
     cases = [case for case in CASES if case.name in options.cases.split(",")]
     result: dict[str, object] = {"machine": machine(), "rounds": options.rounds}
     with tempfile.TemporaryDirectory(prefix="inferway-bench-") as folder:

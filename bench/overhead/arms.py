@@ -239,12 +239,18 @@ def plain_envoy(backends: list[int], work: Path) -> Arm:
 
 
 def inferway(backends: list[int], work: Path, *extra: str) -> Arm:
+    servers = [
+        part for backend in backends for part in ("--backend", f"http://127.0.0.1:{backend}")
+    ]
+    return run_inferway("inferway", work, *servers, *extra)
+
+
+def run_inferway(name: str, work: Path, *arguments: str) -> Arm:
+    """`inferway run ARGUMENTS` with one worker, as an arm of this name."""
     port, admin = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("inferway")), "run", "--port", str(port)]
-    command += ["--admin-port", str(admin), "--envoy-workers", "1", *extra]
-    for backend in backends:
-        command += ["--backend", f"http://127.0.0.1:{backend}"]
-    return start("inferway", command, f"http://127.0.0.1:{port}", work)
+    command += ["--admin-port", str(admin), "--envoy-workers", "1", *arguments]
+    return start(name, command, f"http://127.0.0.1:{port}", work)
 
 
 def peer_environment(name: str) -> Path:

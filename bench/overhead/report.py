@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.overhead import features
+
+FEATURES = frozenset(features.RULES)
+
 
 def row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |\n"
@@ -89,6 +93,13 @@ def targets(result: dict[str, Any], stream_tokens: int) -> str:
                 arms["envoy"]["cpu_us"]["envoy"], 1e-9
             )
             check("streamed chunk, Envoy CPU to plain", ratio, ratio <= 1.3, "<= 1.3")
+    for case, arms in cases.items():
+        ours = figure(case, "inferway")
+        for arm in sorted(arms.keys() & FEATURES):
+            theirs = figure(case, arm)
+            if ours and theirs:
+                ratio = theirs / ours
+                check(f"{case}, {arm} to our plain path", ratio, ratio >= 0.95, ">= 0.95")
     if "idle" in result:
         total = sum(result["idle"].values())
         check("idle, share of one core", total, total <= 0.10, "<= 0.10")
