@@ -25,6 +25,7 @@ from aiohttp import web
 
 from inferway.cli.supervise import Command, Part, PartFailedError, keep_up, leaves
 from inferway.control.admin import Admin
+from inferway.control.health import HealthWatch
 from inferway.control.metrics import ControlMetrics
 from inferway.control.reconciler import Outputs, Reconciler, refusal_text
 from inferway.envoy.admin import AdminUnavailableError
@@ -144,12 +145,18 @@ class Gateway:
         self.metrics = ControlMetrics()
         self.link = PickerLink(on_status=self._on_picker_status)
         self.ads = AdsServer(on_state=lambda _state: self._on_state())
+        self.health = HealthWatch(
+            self._cluster_states,
+            changed=self._on_state,
+            clock=asyncio.get_running_loop().time,
+        )
         self.reconciler = Reconciler(
             Outputs(
                 publish_xds=self.ads.offer,
                 publish_picker=self.link.publish,
                 programming=lambda: self.ads.state,
                 picker_status=self._picker_status,
+                unhealthy=lambda: self.health.unhealthy,
             ),
             routing=options.routing,
             build=lambda model, resolved, models: build_snapshot(
@@ -211,6 +218,7 @@ class Gateway:
             background = [
                 tasks.create_task(self.link.serve(self._control_socket)),
                 tasks.create_task(self.reconciler.run(self._snapshots)),
+                tasks.create_task(self.health.run()),
                 *(
                     tasks.create_task(keep_up(part, self._stopping, on_restart=self._on_restart))
                     for part in parts
@@ -303,6 +311,9 @@ class Gateway:
         await runner.setup()
         await web.TCPSite(runner, self._options.admin_address, self._options.admin_port).start()
         return runner
+
+    async def _cluster_states(self) -> str:
+        return await self.envoy.process.admin.cluster_states()
 
     async def _envoy_metrics(self) -> str:
         try:

@@ -230,6 +230,8 @@ def endpoint_lines(pool: Document | None) -> list[str]:
     lines = ["  endpoints:"]
     for one in endpoints:
         reachable = {None: "not tried", True: "reachable", False: "not reachable"}[one["reachable"]]
+        if not one["ready"]:
+            reachable += ", UNHEALTHY (gets no picks)"
         age = "never scraped" if one["age_s"] is None else f"scraped {one['age_s']:.1f} s ago"
         lines.append(f"    {one['address']}: {reachable}, {age}, {one['in_flight']} in flight")
         facts = {

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from inferway.control.metrics import ControlMetrics
+    from inferway.envoy.cluster_health import Unhealthy
     from inferway.envoy.clusters import Resolved
     from inferway.envoy.conversation import ProgrammingState as EnvoyState
     from inferway.envoy.conversation import Rejection
@@ -63,6 +64,7 @@ class Outputs:
     publish_picker: Callable[[PickerConfig], None]
     programming: Callable[[], EnvoyState]
     picker_status: Callable[[], PickerStatus | None]
+    unhealthy: Callable[[], Unhealthy]  # what Envoy's health checks have found
 
 
 @dataclass
@@ -209,7 +211,12 @@ class Reconciler:
         if snapshot is None:
             return
         before = {pool.name: pool for pool in self._picker_config.pools}
-        wanted = self._pools if self._followed(snapshot.version) else {**before, **self._pools}
+        known = self._pools if self._followed(snapshot.version) else {**before, **self._pools}
+        unhealthy = self._outputs.unhealthy()
+        wanted = {
+            name: with_health(pool, unhealthy.get(name, frozenset()))
+            for name, pool in known.items()
+        }
         if wanted != before or not self._picker_config.version:
             self._picker_config = self._picker_config.model_copy(
                 update={
@@ -318,6 +325,16 @@ def pool_config(target: PoolTargets) -> PoolConfig:
             for rewrite in target.rewrites
         ),
     )
+
+
+def with_health(pool: PoolConfig, unhealthy: frozenset[str]) -> PoolConfig:
+    """The pool with these of its endpoints, and no others, not ready."""
+    if all(one.ready == (one.address not in unhealthy) for one in pool.endpoints):
+        return pool
+    endpoints = tuple(
+        one.model_copy(update={"ready": one.address not in unhealthy}) for one in pool.endpoints
+    )
+    return pool.model_copy(update={"endpoints": endpoints})
 
 
 def refusal_text(state: EnvoyState) -> str:

@@ -53,6 +53,11 @@ class EnvoyAdmin:
         _status, text = await self.request("GET", "/stats/prometheus")
         return text
 
+    async def cluster_states(self) -> str:
+        """All endpoints of all clusters with their health, as JSON text."""
+        _status, text = await self.request("GET", "/clusters", format="json")
+        return text
+
     async def request(self, method: str, path: str, **query: str) -> tuple[int, str]:
         """Status and body of one admin request. Raises AdminUnavailableError."""
         connector = aiohttp.UnixConnector(path=str(self._socket), force_close=True)

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
+from inferway.envoy.health_checks import endpoint_check, health_check
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
 from inferway.observability.names import DESTINATION_HEADER
 from inferway.routing.picker_config import addresses_of
 
@@ -50,11 +51,10 @@ def clusters(model: RoutingModel, settings: EnvoySettings) -> tuple[Resource, ..
 def load_assignments(model: RoutingModel, resolved: Resolved) -> tuple[Resource, ...]:
     """The endpoints of every cluster; an empty assignment where no address is known."""
     contents = [
-        _assignment(pool_cluster(pool.name), pool.endpoints, resolved)
-        for pool in model.pools.values()
+        _assignment(pool_cluster(pool.name), pool, resolved) for pool in model.pools.values()
     ]
     contents += [
-        _assignment(servers_cluster(group.name), group.endpoints, resolved)
+        _assignment(servers_cluster(group.name), group, resolved)
         for group in model.server_groups.values()
     ]
     return _by_name(resource(ResourceType.ENDPOINTS, content) for content in contents)
@@ -76,14 +76,15 @@ def _by_name(resources: Iterable[Resource]) -> tuple[Resource, ...]:
     return tuple(sorted(resources, key=lambda one: one.name))
 
 
-def _assignment(cluster: str, endpoints: Iterable[Endpoint], resolved: Resolved) -> Json:
+def _assignment(cluster: str, backend: Pool | ServerGroup, resolved: Resolved) -> Json:
+    check = endpoint_check(backend.health)
     return {
         "cluster_name": cluster,
         "endpoints": [
             {
                 "lb_endpoints": [
-                    {"endpoint": {"address": socket_address(address, port)}}
-                    for address, port in endpoint_addresses(endpoints, resolved)
+                    {"endpoint": {"address": socket_address(address, port), **check}}
+                    for address, port in endpoint_addresses(backend.endpoints, resolved)
                 ]
             }
         ],
@@ -102,11 +103,11 @@ def _pool(pool: Pool, settings: EnvoySettings) -> Json:
         override_host_sources=[{"header": DESTINATION_HEADER}],
         fallback_policy=_least_request(),
     )
-    return _cluster(pool_cluster(pool.name), override, h2c=pool.h2c, settings=settings)
+    return _cluster(pool_cluster(pool.name), override, pool, settings)
 
 
 def _servers(group: ServerGroup, settings: EnvoySettings) -> Json:
-    return _cluster(servers_cluster(group.name), _least_request(), h2c=group.h2c, settings=settings)
+    return _cluster(servers_cluster(group.name), _least_request(), group, settings)
 
 
 def _least_request() -> Json:
@@ -124,8 +125,9 @@ def _policy(name: str, message: str, **fields: Json | Sequence[Json] | str) -> J
     }
 
 
-def _cluster(name: str, policy: Json, *, h2c: bool, settings: EnvoySettings) -> Json:
+def _cluster(name: str, policy: Json, backend: Pool | ServerGroup, settings: EnvoySettings) -> Json:
     limit = settings.requests_per_pool_max
+    protocol = protocol_options(backend.h2c, settings)
     return {
         "name": name,
         "type": "EDS",
@@ -148,10 +150,15 @@ def _cluster(name: str, policy: Json, *, h2c: bool, settings: EnvoySettings) -> 
             "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 10, "keepalive_probes": 3}
         },
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol_options(
-                h2c, settings
-            )
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol
         },
+        "health_checks": [health_check(backend.health, backend.name, h2c=backend.h2c)],
+        # An endpoint that is taken out of the manifests is out, however healthy; what runs there
+        # goes on to its end.
+        "ignore_health_on_host_removal": True,
+        # With not one healthy endpoint all are tried: a check that is wrong for every server, or
+        # new servers that were not asked yet, must not fail requests that would be served.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
     }
 
 
@@ -168,8 +175,3 @@ def protocol_options(h2c: bool, settings: EnvoySettings) -> Json:
         common_http_protocol_options={"idle_timeout": seconds(settings.upstream_idle_timeout_s)},
         explicit_http_config=http2 if h2c else {"http_protocol_options": {}},
     )
-
-
-def seconds(value: float) -> str:
-    """A duration as protobuf's JSON form has it."""
-    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"

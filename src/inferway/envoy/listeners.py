@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import seconds, socket_address
+from inferway.envoy.clusters import socket_address
 from inferway.envoy.filters import http_filters
-from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
 from inferway.envoy.replies import local_reply_config
 from inferway.envoy.route_filters import cors_filter
 from inferway.envoy.routes import route_config_name

@@ -223,3 +223,8 @@ def _parse(message: Message, content: Json) -> Message:
     except json_format.ParseError as error:
         raise InvalidResourceError(str(error)) from error
     return message
+
+
+def seconds(value: float) -> str:
+    """A duration as protobuf's JSON form has it."""
+    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import seconds
 from inferway.envoy.filters import http_filters
 from inferway.envoy.listeners import remove_trust_headers, router_filter
-from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
 from inferway.envoy.mirrors import mirror_name, mirrored
 from inferway.envoy.route_actions import Forwarding, forward
 from inferway.routing.model import Route, RouteMatch, Target

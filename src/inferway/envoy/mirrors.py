@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import protocol_options, seconds
-from inferway.envoy.messages import Json, JsonValue, Resource, ResourceType, resource
+from inferway.envoy.clusters import protocol_options
+from inferway.envoy.messages import Json, JsonValue, Resource, ResourceType, resource, seconds
 from inferway.routing.features import MILLION, NO_FILTERS, Mirror
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import pool_cluster, seconds, servers_cluster
+from inferway.envoy.clusters import pool_cluster, servers_cluster
 from inferway.envoy.filters import pick_settings
-from inferway.envoy.messages import Json, JsonValue, typed
+from inferway.envoy.messages import Json, JsonValue, seconds, typed
 from inferway.envoy.mirrors import mirror_policies
 from inferway.envoy.route_filters import (
     cors_settings,

@@ -23,6 +23,7 @@ class EndpointConfig(_Message):
     server: str = Field(description="namespace/name of the ModelServer")
     engine: str = "vllm"
     metrics_path: str = "/metrics"
+    ready: bool = Field(default=True, description="false: health checks fail; it gets no picks")
 
 
 class RewriteConfig(_Message):
@@ -78,6 +79,7 @@ class PickerConfig(_Message):
 
 class EndpointStatus(_Message):
     address: str
+    ready: bool = Field(default=True, description="false: Envoy's health checks fail")
     reachable: bool | None = Field(description="None: not tried yet")
     age_s: float | None = Field(description="since the last good scrape")
     models: tuple[str, ...] = Field(

@@ -235,6 +235,7 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
         ("running_requests", "Requests running in the engine, scraped.", lambda e: e.running),
         ("kv_usage_ratio", "Used share of the KV cache, scraped.", lambda e: e.kv_usage_ratio),
         ("metrics_age_seconds", "Age of the scraped values.", lambda e: e.age_s),
+        ("ready", "0 when Envoy's health checks fail: no picks.", lambda e: e.ready),
         ("reachable", "1 when the last scrape succeeded.", lambda e: e.reachable),
     )
     for name, text, read in shown:
@@ -252,6 +253,10 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
     )
 
 
+def _answers(endpoint: EndpointStatus) -> bool:
+    return endpoint.ready and endpoint.reachable is not False
+
+
 def _reference_pools(sources: Sources) -> Iterator[Metric]:
     pools = sources.status.pools
     for name, text, read in _POOL_AVERAGES:
@@ -260,9 +265,9 @@ def _reference_pools(sources: Sources) -> Iterator[Metric]:
         )
     yield _gauge(
         f"{_THEIRS}ready_endpoints",
-        "Endpoints that answer.",
+        "Endpoints that answer and pass their health checks.",
         ("name",),
-        [((p.name,), sum(e.reachable is not False for e in p.endpoints)) for p in pools],
+        [((pool.name,), sum(map(_answers, pool.endpoints))) for pool in pools],
     )
     yield _gauge(
         f"{_THEIRS}per_endpoint_queue_size",

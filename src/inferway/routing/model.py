@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inferway.routing.features import Filters, Retry, Session, Stickiness
 
+from inferway.routing.health import DEFAULT_HEALTH_CHECK, HealthCheck
+
 
 class MatchKind(StrEnum):
     EXACT = "exact"
@@ -66,6 +68,7 @@ class Pool:
     policy: str
     objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
     rewrites: tuple[Rewrite, ...] = ()  # by name
+    health: HealthCheck = DEFAULT_HEALTH_CHECK
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class ServerGroup:
     name: str
     endpoints: tuple[Endpoint, ...]
     h2c: bool = False
+    health: HealthCheck = DEFAULT_HEALTH_CHECK
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def pool(name: str, **changes: Any) -> Document:
 def endpoint(**changes: Any) -> Document:
     return {
         "address": "10.0.0.1:8000",
+        "ready": True,
         "reachable": True,
         "age_s": 0.25,
         "models": ["llama"],
@@ -215,7 +216,7 @@ def test_description(admin: AdminApi) -> None:
             "name": "default/chat",
             "endpoints": [
                 endpoint(),
-                endpoint(address="[::1]:1", reachable=False, age_s=None, models=[]),
+                endpoint(address="[::1]:1", ready=False, reachable=False, age_s=None, models=[]),
                 endpoint(reachable=None, waiting=None, kv_usage_ratio=None),
             ],
         },
@@ -235,7 +236,7 @@ def test_description(admin: AdminApi) -> None:
         "    10.0.0.1:8000: reachable, scraped 0.2 s ago, 2 in flight",
         "      waiting 1, kv cache 0.5, 7 picks",
         "      models: llama",
-        "    [::1]:1: not reachable, never scraped, 2 in flight",
+        "    [::1]:1: not reachable, UNHEALTHY (gets no picks), never scraped, 2 in flight",
         "      waiting 1, kv cache 0.5, 7 picks",
         "    10.0.0.1:8000: not tried, scraped 0.2 s ago, 2 in flight",
         "      7 picks",

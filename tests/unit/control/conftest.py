@@ -21,6 +21,7 @@ from inferway.routing.settings import RoutingSettings
 from inferway.sources.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from inferway.envoy.cluster_health import Unhealthy
     from inferway.envoy.clusters import Resolved
     from inferway.envoy.routes import Models
     from inferway.envoy.snapshot import Snapshot as XdsSnapshot
@@ -77,6 +78,7 @@ class World:
         self.picker: list[PickerConfig] = []
         self.state = ProgrammingState(ProgrammingPhase.DISCONNECTED)
         self.status: PickerStatus | None = None
+        self.unhealthy: Unhealthy = {}
         self.inexpressible = ""  # why the next configuration cannot be expressed
         self.builds = 0
         self.metrics = ControlMetrics()
@@ -86,6 +88,7 @@ class World:
                 publish_picker=self.picker.append,
                 programming=lambda: self.state,
                 picker_status=lambda: self.status,
+                unhealthy=lambda: self.unhealthy,
             ),
             routing=RoutingSettings(),
             build=self._build,

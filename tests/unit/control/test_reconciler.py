@@ -274,3 +274,17 @@ def test_run_follows_the_source_and_outlives_it(
             running.cancel()
 
     virtually(scenario())
+
+
+def test_an_unhealthy_endpoint_reaches_the_picker_and_nobody_else(world: World) -> None:
+    world.apply()
+    world.unhealthy = {"default/chat": frozenset({"10.0.0.1:8000"})}
+    world.reconciler.reconcile()
+    world.reconciler.reconcile()
+    ready = [[one.ready for one in config.pools[0].endpoints] for config in world.picker]
+    assert ready == [[True], [False]]
+    assert [config.version for config in world.picker] == [1, 2]
+    world.unhealthy = {}
+    world.reconciler.reconcile()
+    assert world.picker[-1].pools == world.picker[0].pools
+    assert len(world.xds) == 1

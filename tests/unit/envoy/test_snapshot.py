@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inferway.envoy.clusters import endpoint_addresses, seconds
+from inferway.envoy.clusters import endpoint_addresses
 from inferway.envoy.messages import (
     InvalidResourceError,
     Json,
@@ -16,6 +16,7 @@ from inferway.envoy.messages import (
     ResourceType,
     resource,
     resource_json,
+    seconds,
 )
 from inferway.envoy.model_list import ModelInfo
 from inferway.envoy.settings import EnvoySettings

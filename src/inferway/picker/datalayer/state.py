@@ -136,6 +136,7 @@ class DataLayer:
         age_s = float(columns.metrics_age_s[row])
         return EndpointStatus(
             address=address,
+            ready=bool(columns.ready[row]),
             reachable=self._reachable.get(address),
             age_s=age_s if age_s != float("inf") else None,
             models=answer.models,
@@ -149,11 +150,12 @@ class DataLayer:
         )
 
     def _table(self, pool: PoolConfig) -> EndpointTable:
-        addresses = [endpoint.address for endpoint in pool.endpoints]
+        ready = {endpoint.address: endpoint.ready for endpoint in pool.endpoints}
         before = self.pools.get(pool.name)
-        if before is None:
-            return EndpointTable(pool.name, addresses)
-        return before.table.rebuilt(addresses)
+        table = EndpointTable(pool.name, ready) if before is None else before.table.rebuilt(ready)
+        for address, row in table.rows.items():
+            table.set_ready(row, ready[address])
+        return table
 
     def _active_changed(self, address: str, model: str) -> None:
         self.lora.active_changed(address, model)

@@ -154,6 +154,8 @@ class EndpointTable:
         np.subtract(now_s, self._scraped_at, out=self._ages)
 
     def set_ready(self, row: int, ready: bool) -> None:
+        if bool(self._ready[row]) == ready:
+            return
         self._ready = self._ready.copy()
         self._ready[row] = ready
         self._view = None

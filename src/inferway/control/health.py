@@ -1,0 +1,81 @@
+"""Keeps control informed about unhealthy endpoints, at a bounded cost.
+
+Problem: Envoy decides on the health of endpoints and tells nobody. Model: control asks for the
+state of all clusters, again and again: a state, unlike events, survives a restart of any part and
+cannot be missed. The answer has some 1.5 KB per endpoint, so the pace follows what a question
+costs: at most `COST_MAX_RATIO` of the time is spent on asking, and never more than one question per
+`INTERVAL_MIN_S`. Invariants: while Envoy does not answer, what it said last holds; when Envoy is
+started anew, it says nothing until it has asked the endpoints itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from inferway.envoy.admin import AdminUnavailableError
+from inferway.envoy.cluster_health import unhealthy_endpoints
+from inferway.observability.logging import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from inferway.envoy.cluster_health import Unhealthy
+
+INTERVAL_MIN_S: Final = 0.25
+INTERVAL_MAX_S: Final = 5.0
+COST_MAX_RATIO: Final = 0.01
+
+log = get_logger("health")
+
+
+class HealthWatch:
+    """`ask` gets Envoy's answer; `changed` is called when `unhealthy` is new, which is replaced and
+    never changed, so that it can be compared by identity. `clock` counts seconds.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[str]],
+        *,
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.unhealthy: Unhealthy = MappingProxyType({})
+        self._ask = ask
+        self._changed = changed
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(pause_s(await self.look()))
+
+    async def look(self) -> float:
+        """One question; the seconds that it took."""
+        started_s = self._clock()
+        try:
+            found = unhealthy_endpoints(await self._ask())
+        except (AdminUnavailableError, ValueError):
+            return 0.0  # not up, or ended in the middle of an answer
+        took_s = self._clock() - started_s
+        if found != self.unhealthy:
+            self._report(found)
+            self.unhealthy = found
+            self._changed()
+        return took_s
+
+    def _report(self, found: Unhealthy) -> None:
+        none: frozenset[str] = frozenset()
+        for pool in sorted(found.keys() | self.unhealthy.keys()):
+            now, before = found.get(pool, none), self.unhealthy.get(pool, none)
+            for address in sorted(now - before):
+                log.warning("endpoint_unhealthy", pool=pool, endpoint=address)
+            for address in sorted(before - now):
+                log.info("endpoint_no_longer_unhealthy", pool=pool, endpoint=address)
+
+
+def pause_s(took_s: float) -> float:
+    """How long to wait after a question that took so long."""
+    return min(max(INTERVAL_MIN_S, took_s / COST_MAX_RATIO), INTERVAL_MAX_S)
