@@ -37,6 +37,14 @@ HEADERS = {
 SECRET = {"group": "", "kind": "Secret", "name": "cert", "namespace": "infra"}
 BACKEND = {"group": "", "kind": "Service", "name": "svc", "namespace": "infra", "port": 80}
 
+CHECKED_PORT = {
+    "portSpecification": "USE_FIXED_PORT",
+    "port": 8000,
+    "portName": "http",
+    "proxyHeader": "NONE",
+}
+HTTP_CHECK = {**CHECKED_PORT, "requestPath": "/health", "host": "llm", "response": "ok"}
+
 MANIFESTS: dict[str, dict[str, Any]] = {
     "GatewayClass": {
         "metadata": {key: value for key, value in METADATA.items() if key != "namespace"},
@@ -320,6 +328,55 @@ MANIFESTS: dict[str, dict[str, Any]] = {
                     "poolRef": {"group": "g.example", "kind": "InferencePool", "name": "p"},
                 }
             ],
+        },
+    },
+    "HealthCheckPolicy": {
+        "metadata": METADATA,
+        "spec": {
+            "targetRef": {
+                "group": "inference.networking.k8s.io",
+                "kind": "InferencePool",
+                "name": "llm",
+            },
+            "default": {
+                "checkIntervalSec": 5,
+                "timeoutSec": 4,
+                "healthyThreshold": 1,
+                "unhealthyThreshold": 2,
+                "logConfig": {"enabled": True},
+                "config": {
+                    "type": "HTTP",
+                    "tcpHealthCheck": {**CHECKED_PORT, "request": "a", "response": "b"},
+                    "httpHealthCheck": HTTP_CHECK,
+                    "httpsHealthCheck": HTTP_CHECK,
+                    "http2HealthCheck": HTTP_CHECK,
+                    "grpcHealthCheck": {**CHECKED_PORT, "grpcServiceName": "s"},
+                },
+            },
+        },
+    },
+    "GCPBackendPolicy": {
+        "metadata": METADATA,
+        "spec": {
+            "targetRef": {"group": "", "kind": "Service", "name": "web"},
+            "default": {
+                "timeoutSec": 300,
+                "logging": {"enabled": True, "sampleRate": 500000},
+                "sessionAffinity": {"type": "CLIENT_IP", "cookieTtlSec": 50},
+                "connectionDraining": {"drainingTimeoutSec": 60},
+                "securityPolicy": "waf",
+                "iap": {
+                    "enabled": True,
+                    "clientID": "c",
+                    "oauth2ClientSecret": {"name": "s"},
+                },
+                "maxRatePerEndpoint": 10,
+                "balancingMode": "CUSTOM_METRICS",
+                "trafficDuration": "LONG",
+                "customMetrics": [{"name": "m", "maxUtilizationPercent": 80, "dryRun": True}],
+                "maxInFlightRequestsPerEndpoint": 20,
+                "scopes": ["zone"],
+            },
         },
     },
     "Rollout": {

@@ -74,14 +74,14 @@ def forward(route: Route, targets: Sequence[Target], to: Forwarding) -> Json:
             **path_fields(rewrite.path if rewrite else None, route.match),
             **mirror_policies(own[0].mirrors),
             **_times(route, to.settings),
-            "retry_policy": _retry_policy(route, to.settings),
+            "retry_policy": _retry_policy(route, targets[0], to),
         },
         **per_filter(settings),
         **header_fields(common),
     }
 
 
-def agree(targets: Sequence[Target]) -> bool:
+def agree(targets: Sequence[Target], route: Route, model: RoutingModel) -> bool:
     """Whether one route of Envoy can hold all these targets: they differ in nothing but what its
     weighted entries can say.
     """
@@ -90,7 +90,8 @@ def agree(targets: Sequence[Target]) -> bool:
         filters = target.filters or NO_FILTERS
         path = filters.rewrite and filters.rewrite.path
         broken = target.kind is TargetKind.ERROR
-        return broken, filters.redirect, filters.unknown, path, filters.mirrors
+        time_s = _try_timeout_s(route, target, model)
+        return broken, filters.redirect, filters.unknown, path, filters.mirrors, time_s
 
     return all(of_route(one) == of_route(targets[0]) for one in targets)
 
@@ -138,8 +139,21 @@ def _times(route: Route, settings: EnvoySettings) -> Json:
     return {**times, "max_stream_duration": {"max_stream_duration": seconds(request_s)}}
 
 
-def _retry_policy(route: Route, settings: EnvoySettings) -> Json:
-    retry = route.retry
+def _try_timeout_s(route: Route, target: Target, model: RoutingModel) -> float | None:
+    """The route's word; without one, that of a policy for the backend."""
+    if route.backend_timeout_s is not None or route.request_timeout_s is not None:
+        return route.backend_timeout_s
+    match target.kind:
+        case TargetKind.POOL:
+            return model.pools[target.name].backend_timeout_s
+        case TargetKind.SERVERS:
+            return model.server_groups[target.name].backend_timeout_s
+        case TargetKind.ERROR:
+            return None
+
+
+def _retry_policy(route: Route, target: Target, to: Forwarding) -> Json:
+    settings, retry = to.settings, route.retry
     codes = retry.codes if retry and retry.codes else _RETRY_CODES_DEFAULT
     attempts = retry.attempts if retry else None
     policy: dict[str, JsonValue] = {
@@ -158,8 +172,9 @@ def _retry_policy(route: Route, settings: EnvoySettings) -> Json:
         ],
         "host_selection_retry_max_attempts": 3,
     }
-    if route.backend_timeout_s:
-        policy["per_try_timeout"] = seconds(route.backend_timeout_s)
+    try_s = _try_timeout_s(route, target, to.model)
+    if try_s:
+        policy["per_try_timeout"] = seconds(try_s)
     if retry is not None and retry.backoff_s is not None:
         base_s = max(retry.backoff_s, _BACKOFF_S_MIN)
         policy["retry_back_off"] = {

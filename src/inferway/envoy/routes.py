@@ -108,7 +108,7 @@ def _routes(route: Route, front: Front, to: Forwarding) -> list[Json]:
             condition = marked(route.session, target)
             routes += _answer(route, [target], _with_header(match, condition), front, to)
         targets = [marking(route.session, target) for target in targets]
-    if agree(targets):
+    if agree(targets, route, to.model):
         routes += _answer(route, targets, match, front, to)
     else:
         for share in shares(targets):

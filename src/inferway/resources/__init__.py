@@ -10,6 +10,8 @@ do: resolve references between objects, which is routing's, and read files, whic
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
+from .gcp_backend_policy import GCPBackendPolicy
+from .health_check_policy import HealthCheckPolicy
 from .http_route import HTTPRoute
 from .inference_model import InferenceModel
 from .inference_model_rewrite import InferenceModelRewrite
@@ -26,9 +28,11 @@ from .service import Service
 __all__ = [
     "EndpointSlice",
     "Entry",
+    "GCPBackendPolicy",
     "Gateway",
     "GatewayClass",
     "HTTPRoute",
+    "HealthCheckPolicy",
     "InferenceModel",
     "InferenceModelRewrite",
     "InferenceObjective",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
+from .gcp_backend_policy import GCPBackendPolicy
+from .health_check_policy import GKE_NETWORKING, HealthCheckPolicy
 from .http_route import HTTPRoute
 from .inference_model import InferenceModel
 from .inference_model_rewrite import InferenceModelRewrite
@@ -114,6 +116,22 @@ KINDS = (
         ("ms", "server"),
         namespaced=True,
         model=ModelServer,
+    ),
+    KindInfo(
+        "HealthCheckPolicy",
+        (GKE_NETWORKING,),
+        "healthcheckpolicies",
+        ("hcp",),
+        namespaced=True,
+        model=HealthCheckPolicy,
+    ),
+    KindInfo(
+        "GCPBackendPolicy",
+        (GKE_NETWORKING,),
+        "gcpbackendpolicies",
+        ("gcpbp",),
+        namespaced=True,
+        model=GCPBackendPolicy,
     ),
     KindInfo(
         "Rollout",

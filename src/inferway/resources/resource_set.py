@@ -13,6 +13,8 @@ from typing import TypeVar
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
+from .gcp_backend_policy import GCPBackendPolicy
+from .health_check_policy import HealthCheckPolicy
 from .http_route import HTTPRoute
 from .inference_model import InferenceModel
 from .inference_model_rewrite import InferenceModelRewrite
@@ -28,8 +30,10 @@ from .service import Service
 
 Resource = (
     EndpointSlice
+    | GCPBackendPolicy
     | Gateway
     | GatewayClass
+    | HealthCheckPolicy
     | HTTPRoute
     | InferenceModel
     | InferenceModelRewrite

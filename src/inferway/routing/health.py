@@ -36,7 +36,6 @@ class HealthCheck:
     # An HTTP check passes below this status.
     status_max: int = 499
     http2: bool | None = None  # None: as the backend speaks
-    logged: bool = False
 
 
 DEFAULT_HEALTH_CHECK = HealthCheck()

@@ -69,6 +69,7 @@ class Pool:
     objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
     rewrites: tuple[Rewrite, ...] = ()  # by name
     health: HealthCheck = DEFAULT_HEALTH_CHECK
+    backend_timeout_s: float | None = None  # where the route says none
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class ServerGroup:
     endpoints: tuple[Endpoint, ...]
     h2c: bool = False
     health: HealthCheck = DEFAULT_HEALTH_CHECK
+    backend_timeout_s: float | None = None  # where the route says none
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Service
 from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
+from inferway.routing.backend_policies import judge_backend_policies
 from inferway.routing.backends import Backends
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
@@ -117,6 +118,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         for name in pools:
             attached.pool_parents[name][DEFAULT_GATEWAY] = completed.stranded
 
+    policies = judge_backend_policies(resources)
     plain = {one.server for group in attached.groups.values() for one in group.endpoints}
     counts = {name: len(routes) for name, routes in attached.counted.items()}
     written = {route.key for route in resources.http_routes}
@@ -127,13 +129,18 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         *(_pool_status(one, attached.pool_parents, settings) for one in pools.values()),
         *objectives.statuses,
         *rewrites.statuses,
+        *policies.statuses,
         *server_statuses(resources.model_servers, pools.values(), plain),
     ]
     return Translation(
         model=RoutingModel(
             listeners=_listeners(gateways.values(), attached.served),
-            pools=shared_names({name: one.pool for name, one in pools.items()}, attached.splits),
-            server_groups=dict(sorted(attached.groups.items())),
+            pools=shared_names(
+                {name: policies.for_pool(one.pool) for name, one in pools.items()}, attached.splits
+            ),
+            server_groups={
+                name: policies.for_group(group) for name, group in sorted(attached.groups.items())
+            },
         ),
         statuses=tuple(sorted(statuses, key=lambda one: (one.key.kind, *one.key[2:], one.key))),
         warnings=(
@@ -141,6 +148,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
             *class_warnings,
             *pool_warnings,
             *rewrites.warnings,
+            *policies.warnings,
             *attached.warnings,
         ),
     )

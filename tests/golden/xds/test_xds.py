@@ -19,6 +19,7 @@ from inferway.envoy.settings import EnvoySettings
 from inferway.envoy.snapshot import Snapshot, build_snapshot
 from inferway.resources.decode import decode
 from inferway.resources.resource_set import assemble
+from inferway.routing.health import CheckKind, HealthCheck
 from inferway.routing.model import (
     Endpoint,
     Listener,
@@ -72,6 +73,23 @@ def one_pool() -> RoutingModel:
     return model(
         host(Route("demo/llm/0/0", RouteMatch(), (to_pool("demo/llama"),))),
         pools=(pool("demo/llama", "10.0.0.2", "10.0.0.1", "fd00:0::1"),),
+    )
+
+
+def health_and_timeouts() -> RoutingModel:
+    """Every kind of health check; a timeout that only one of two backends has."""
+    fast = HealthCheck(path="/ready", port=9000, host="probe", interval_s=5.0, status_max=299)
+    split = (to_pool("demo/fast", 3), Target(TargetKind.SERVERS, "demo/tcp", 1))
+    return model(
+        host(Route("demo/llm/0/0", RouteMatch(), split)),
+        pools=(
+            replace(pool("demo/fast", "10.0.0.1"), health=fast, backend_timeout_s=300.0),
+            replace(
+                pool("demo/grpc", "10.0.0.2", h2c=True),
+                health=HealthCheck(kind=CheckKind.GRPC, service="llm"),
+            ),
+        ),
+        groups=(ServerGroup("demo/tcp", (), health=HealthCheck(kind=CheckKind.TCP)),),
     )
 
 
@@ -168,6 +186,7 @@ def route_features() -> RoutingModel:
 CASES = {
     "route-features": route_features,
     "one-pool": one_pool,
+    "health-and-timeouts": health_and_timeouts,
     "split-90-10": split_90_10,
     "pools-by-header": pools_by_header,
     "plain-model-server": plain_model_server,
