@@ -227,10 +227,10 @@ impl<W: Wake + 'static> Link<W> {
         self.tell(tell);
     }
 
-    pub fn end(&self, first: Option<First>, done: &Done) {
+    pub fn end(&self, done: &Done) {
         let mut guard = self.inner.lock();
         let shared = &mut *guard;
-        let wake = shared.streams.end(first, done, &mut shared.out);
+        let wake = shared.streams.end(done, &mut shared.out);
         let tell = shared.flush_soon(monotonic_ns());
         drop(guard);
         drop(wake);

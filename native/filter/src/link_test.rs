@@ -103,7 +103,8 @@ fn asks_wakes_and_reports() {
         ttft_us: 5,
         status: 200,
     };
-    bench.link.end(Some(first), &done(1));
+    bench.link.first(first, "1.2.3.4:5");
+    bench.link.end(&done(1));
     assert_eq!(connection.next(), Frame::First(first));
     assert_eq!(connection.next(), Frame::Done(done(1)));
 }
@@ -116,11 +117,11 @@ fn reports_wait_for_company_but_not_for_long() {
         connection.next();
     }
     // The link was just written to: these go out together with the next pick, or by themselves.
-    bench.link.end(None, &done(1));
-    bench.link.end(None, &done(2));
+    bench.link.end(&done(1));
+    bench.link.end(&done(2));
     assert_eq!(connection.next(), Frame::Done(done(1)));
     assert_eq!(connection.next(), Frame::Done(done(2)));
-    bench.link.end(None, &done(3));
+    bench.link.end(&done(3));
     bench.begin(4, true);
     assert_eq!(connection.next(), Frame::Done(done(3)));
     assert_eq!(pick_of(connection.next()), (4, false));
@@ -184,7 +185,7 @@ fn silence_is_noticed_and_forgiven() {
     bench.until_up(true);
     // The late answer finds nobody, and the stream goes on.
     connection.send(&endpoints(1));
-    bench.link.end(None, &done(1));
+    bench.link.end(&done(1));
     assert_eq!(connection.next(), Frame::Done(done(1)));
     let start = Instant::now();
     while bench.link.take_late_answers() == 0 {

@@ -366,9 +366,9 @@ impl PickFilter {
         match see(&mut picked.watch) {
             Report::Nothing => {}
             Report::First(first) => shared.link.first(first, &picked.watch.endpoint),
-            Report::Done(first, done) => {
+            Report::Done(done) => {
                 picked.phase = Phase::Over;
-                shared.link.end(first, &done);
+                shared.link.end(&done);
             }
         }
     }

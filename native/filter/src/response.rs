@@ -22,8 +22,6 @@ pub struct Watch {
     /// Body bytes that are still to come, when the server said how many.
     left: Option<u64>,
     ttft_us: Option<u32>,
-    /// FIRST of a response whose end is imminent: sent together with DONE.
-    held: Option<First>,
     local: Option<Local>,
     pub endpoint: String,
 }
@@ -41,7 +39,7 @@ enum Local {
 pub enum Report {
     Nothing,
     First(First),
-    Done(Option<First>, Box<Done>),
+    Done(Box<Done>),
 }
 
 /// Whether Envoy's reason for a reply or a reset lies with the server that was chosen.
@@ -76,7 +74,6 @@ impl Watch {
             usage: None,
             left: None,
             ttft_us: None,
-            held: None,
             local: None,
             endpoint: String::new(),
         }
@@ -117,10 +114,11 @@ impl Watch {
         if !end {
             return Report::Nothing;
         }
-        let first = self.first_byte(now_ns);
-        self.complete(first, now_ns)
+        self.first_byte(now_ns);
+        self.complete(now_ns)
     }
 
+    /// A response that ends with its first byte reports only its end, which carries the time to it.
     /// `now_ns` is asked only when it matters: most pieces of a stream need no time.
     pub fn body(&mut self, pieces: &[&[u8]], end: bool, now_ns: impl Fn() -> u64) -> Report {
         let mut bytes = 0;
@@ -138,18 +136,17 @@ impl Watch {
             None
         };
         if end {
-            return self.complete(first, now_ns());
+            return self.complete(now_ns());
         }
         if self.left == Some(0) && !self.event_stream {
-            self.held = self.held.or(first);
             return Report::Nothing;
         }
         first.map_or(Report::Nothing, Report::First)
     }
 
     pub fn trailers(&mut self, now_ns: u64) -> Report {
-        let first = self.first_byte(now_ns);
-        self.complete(first, now_ns)
+        self.first_byte(now_ns);
+        self.complete(now_ns)
     }
 
     /// The stream is gone before its response was complete.
@@ -161,24 +158,22 @@ impl Watch {
             (None, Some(details)) if !is_client_gone(details) => Done::SERVER_FAILED,
             (None, _) => Done::CLIENT_LEFT,
         };
-        let held = self.held.take();
-        Report::Done(held, Box::new(self.done(end, now_ns)))
+        Report::Done(Box::new(self.done(end, now_ns)))
     }
 
     /// The gateway itself answered instead of sending the request on.
     pub fn refused(&mut self, status: u16, now_ns: u64) -> Report {
         self.status = status;
-        Report::Done(None, Box::new(self.done(Done::LOCAL, now_ns)))
+        Report::Done(Box::new(self.done(Done::LOCAL, now_ns)))
     }
 
-    fn complete(&mut self, first: Option<First>, now_ns: u64) -> Report {
+    fn complete(&mut self, now_ns: u64) -> Report {
         let end = match self.local {
             None => Done::COMPLETE,
             Some(Local::ServerFailed) => Done::SERVER_FAILED,
             Some(Local::Other) => Done::LOCAL,
         };
-        let first = self.held.take().or(first);
-        Report::Done(first, Box::new(self.done(end, now_ns)))
+        Report::Done(Box::new(self.done(end, now_ns)))
     }
 
     fn first_byte(&mut self, now_ns: u64) -> Option<First> {

@@ -22,9 +22,9 @@ fn at(us: u64) -> u64 {
     RECEIVED_NS + us * 1000
 }
 
-fn done(report: Report) -> (Option<First>, Done) {
+fn done(report: Report) -> Done {
     match report {
-        Report::Done(first, done) => (first, *done),
+        Report::Done(done) => *done,
         other => panic!("not over: {other:?}"),
     }
 }
@@ -35,15 +35,7 @@ fn a_short_json_response_is_reported_in_one_go() {
     assert_eq!(watch.headers(OK_JSON, false, at(1)), Report::Nothing);
     let (head, tail) = USAGE.split_at(17);
     assert_eq!(watch.body(&[head, tail], false, || at(30)), Report::Nothing);
-    let (first, done) = done(watch.body(&[], true, || at(40)));
-    assert_eq!(
-        first,
-        Some(First {
-            stream: 9,
-            ttft_us: 30,
-            status: 200
-        })
-    );
+    let done = done(watch.body(&[], true, || at(40)));
     assert_eq!(
         (done.end, done.flags),
         (Done::COMPLETE, Done::USAGE | Done::FIRST)
@@ -72,7 +64,7 @@ fn a_long_json_response_reports_its_first_byte_when_more_is_to_come() {
         watch.body(&[b" "], false, || panic!("no time needed")),
         Report::Nothing
     );
-    assert_eq!(done(watch.body(&[b"}"], true, || at(9))).0, None);
+    assert_eq!(done(watch.body(&[b"}"], true, || at(9))).ttft_us, 3);
 }
 
 #[test]
@@ -91,25 +83,24 @@ fn an_event_stream_reports_its_first_byte_at_once() {
     );
     let usage = b"\ndata: {\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":2}}\n\n";
     assert_eq!(watch.body(&[usage], false, || at(8)), Report::Nothing);
-    let (first, done) = done(watch.trailers(at(9)));
-    assert_eq!(first, None);
+    let done = done(watch.trailers(at(9)));
     assert_eq!(done.flags, Done::USAGE | Done::FIRST | Done::EVENT_STREAM);
     assert_eq!((done.prompt_tokens, done.completion_tokens), (8, 2));
 }
 
 #[test]
 fn an_empty_response_has_a_first_byte() {
-    let (first, done) = done(watch().headers(&[(b":status", b"204")], true, at(2)));
-    assert_eq!(first.map(|first| first.status), Some(204));
-    assert_eq!((done.flags, done.ttft_us), (Done::FIRST, 2));
+    let done = done(watch().headers(&[(b":status", b"204")], true, at(2)));
+    assert_eq!(
+        (done.flags, done.status, done.ttft_us),
+        (Done::FIRST, 204, 2)
+    );
 }
 
 #[test]
 fn a_first_byte_within_a_microsecond_is_not_none() {
     assert_eq!(
-        done(watch().headers(&[(b":status", b"204")], true, RECEIVED_NS))
-            .1
-            .ttft_us,
+        done(watch().headers(&[(b":status", b"204")], true, RECEIVED_NS)).ttft_us,
         1
     );
 }
@@ -126,7 +117,7 @@ fn usage_is_read_only_where_it_can_be() {
         let mut watch = watch();
         watch.headers(&headers, false, at(1));
         assert_eq!(
-            done(watch.body(&[USAGE], true, || at(2))).1.flags,
+            done(watch.body(&[USAGE], true, || at(2))).flags,
             Done::FIRST
         );
     }
@@ -138,7 +129,7 @@ fn usage_is_read_only_where_it_can_be() {
     ];
     watch.headers(&zipped, false, at(1));
     assert_eq!(
-        done(watch.body(&[USAGE], true, || at(2))).1.flags,
+        done(watch.body(&[USAGE], true, || at(2))).flags,
         Done::FIRST
     );
 }
@@ -160,10 +151,10 @@ fn replies_made_inside_envoy_have_no_first_byte() {
             watch.headers(&[(b":status", b"503")], false, at(1)),
             Report::Nothing
         );
-        let (first, done) = done(watch.body(&[b"no"], true, || at(2)));
+        let done = done(watch.body(&[b"no"], true, || at(2)));
         assert_eq!(
-            (first, done.end, done.flags, done.status),
-            (None, end, 0, 503),
+            (done.end, done.flags, done.status, done.ttft_us),
+            (end, 0, 503, 0),
             "{details}"
         );
     }
@@ -185,10 +176,10 @@ fn who_cut_a_stream() {
         let mut watch = watch();
         watch.headers(OK_STREAM, false, at(1));
         watch.body(&[b"data"], false, || at(2));
-        let (first, done) = done(watch.cut(details, at(3)));
+        let done = done(watch.cut(details, at(3)));
         assert_eq!(
-            (first, done.end, done.status),
-            (None, end, 200),
+            (done.end, done.status, done.ttft_us),
+            (end, 200, 2),
             "{details:?}"
         );
         assert_eq!(done.flags, Done::FIRST | Done::EVENT_STREAM);
@@ -196,9 +187,10 @@ fn who_cut_a_stream() {
 }
 
 #[test]
-fn a_held_first_byte_is_not_lost_when_the_end_is_cut() {
+fn a_first_byte_that_was_not_reported_is_not_lost_when_the_end_is_cut() {
     let mut watch = watch();
     watch.headers(OK_JSON, false, at(1));
     watch.body(&[USAGE], false, || at(2));
-    assert!(done(watch.cut(None, at(3))).0.is_some());
+    let done = done(watch.cut(None, at(3)));
+    assert_eq!((done.flags, done.ttft_us), (Done::USAGE | Done::FIRST, 2));
 }

@@ -253,12 +253,9 @@ impl<W: Wake> Streams<W> {
     }
 
     /// The stream ended. The waker, when it was not given out before, is to be dropped by the caller.
-    pub fn end(&mut self, first: Option<First>, done: &Done, out: &mut Vec<u8>) -> Option<W> {
+    pub fn end(&mut self, done: &Done, out: &mut Vec<u8>) -> Option<W> {
         let entry = self.entries.remove(&done.stream)?;
         if entry.announced != 0 && entry.announced == self.connection {
-            if let Some(first) = first {
-                first.encode(out);
-            }
             done.encode(out);
         }
         match (entry.state, entry.answer) {

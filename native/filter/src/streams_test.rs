@@ -76,7 +76,7 @@ impl Table {
             stream,
             ..Done::default()
         };
-        self.streams.end(None, &done, &mut self.out)
+        self.streams.end(&done, &mut self.out)
     }
 
     fn reconnect(&mut self) {

@@ -148,7 +148,7 @@ impl Done {
     pub const LOCAL: u8 = 3;
     /// Flag: usage was found.
     pub const USAGE: u8 = 1;
-    /// Flag: FIRST was sent.
+    /// Flag: a first byte was seen.
     pub const FIRST: u8 = 2;
     /// Flag: the response was an event stream.
     pub const EVENT_STREAM: u8 = 4;
