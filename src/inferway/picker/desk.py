@@ -3,7 +3,8 @@
 Problem: frames of all filters, configurations and readings meet in one place, and each frame must
 count once. Model: `PickDesk` owns the data layer and the runtime in force; `handle` applies a
 batch in arrival order. Invariants: one answer per PICK, whatever happens inside; a stream is
-charged exactly while its connection holds it; a failing policy costs its own request only. It
+charged exactly while its connection holds it; a failing policy costs its own request only. What
+an ended stream teaches (statistics, estimates) waits for `settle`, so that no pick waits for it. It
 runs on one thread and neither waits nor logs, except for the first failure of a configuration.
 """
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferway.picker.config import PickerConfig
+    from inferway.picker.datalayer.accounting import Charge
     from inferway.picker.datalayer.state import DataLayer
     from inferway.picker.metrics import ModelCounters, PickerMetrics
     from inferway.picker.protocol.conversation import Admitted
@@ -56,6 +58,7 @@ class PickDesk:
         self._answered = answered
         self._streams_max = streams_max
         self._streams: dict[int, dict[int, ModelCounters]] = {}
+        self._ended: list[tuple[ModelCounters, Charge | None, Done]] = []
         self._open = 0
         self._failure_told = False
         self._log = get_logger("pick-desk")
@@ -98,6 +101,25 @@ class PickDesk:
             self._picked(now_s)
         return answers
 
+    def settle(self) -> None:
+        """Learns from streams that ended. To be called when the answers of `handle` are sent."""
+        ended, self._ended = self._ended, []
+        for counters, charge, done in ended:
+            counters.ended(done)
+            if done.end != 0 or done.status >= 400:
+                continue
+            endpoint = done.endpoint
+            if endpoint:
+                self._answered(endpoint)
+            if charge is not None and done.usage:
+                self.layer.observe_usage(
+                    charge.model,
+                    end=done.end,
+                    prompt_bytes=charge.prompt_bytes,
+                    prompt_tokens=done.prompt_tokens,
+                    completion_tokens=done.completion_tokens,
+                )
+
     def drop(self, connection: int) -> None:
         """Releases everything that was charged for the connection."""
         streams = self._streams.pop(connection, {})
@@ -128,25 +150,10 @@ class PickDesk:
         return answer
 
     def _done(self, connection: int, streams: dict[int, ModelCounters], done: Done) -> None:
-        stream, end = done.stream, done.end
-        charge = self.layer.in_flight.done(connection, stream)
-        counters = self._forget(streams, stream)
-        if counters is None:
-            return
-        counters.ended(done)
-        if end != 0 or done.status >= 400:
-            return
-        endpoint = done.endpoint
-        if endpoint:
-            self._answered(endpoint)
-        if charge is not None and done.usage:
-            self.layer.observe_usage(
-                charge.model,
-                end=end,
-                prompt_bytes=charge.prompt_bytes,
-                prompt_tokens=done.prompt_tokens,
-                completion_tokens=done.completion_tokens,
-            )
+        charge = self.layer.in_flight.done(connection, done.stream)
+        counters = self._forget(streams, done.stream)
+        if counters is not None:
+            self._ended.append((counters, charge, done))
 
     def _forget(self, streams: dict[int, ModelCounters], stream: int) -> ModelCounters | None:
         counters = streams.pop(stream, None)

@@ -2,11 +2,11 @@
 
 Problem: every request waits for this code, and asyncio's streams and protocols cost more than a
 decision. Model: the loop watches raw non-blocking sockets; a readable one is read once into a
-shared buffer, which bounds a batch; all frames in it are admitted and decided in arrival order,
-and all answers leave in one send. Heartbeats come from the same loop, so they stop when decisions
-stop. Invariants: nothing here blocks or logs per request; what a filter does not read is kept up
-to `unsent_bytes_max`, then its connection is closed; a closed connection's charges are released
-at once. It does not decide: that is the `Desk`.
+shared buffer, which bounds a batch; all frames in it are admitted and decided in arrival order, and
+all answers leave in one send, before anything that no pick waits for. Heartbeats come from the same
+loop, so they stop when decisions stop. Invariants: nothing here blocks or logs per request; what a
+filter does not read is kept up to `unsent_bytes_max`, then its connection is closed; a closed
+connection's charges are released at once. It does not decide: that is the `Desk`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class Desk(Protocol):
 
     def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:
         """Applies the frames in order; returns the answers to the picks among them."""
+        ...
+
+    def settle(self) -> None:
+        """Does what no pick has to wait for. Called when the answers of `handle` are sent."""
         ...
 
     def drop(self, connection: int) -> None:
@@ -255,14 +259,16 @@ class Connection:
 
     def _carry_out(self, actions: Actions) -> None:
         server, data = self._server, actions.send
-        if actions.apply:
-            started_s = server.clock()
-            answers = server.desk.handle(self.number, actions.apply)
-            if answers:
-                server.metrics.batch(len(answers), server.clock() - started_s)
-                data += answers[0] if len(answers) == 1 else b"".join(answers)
+        started_s = server.clock()
+        answers = server.desk.handle(self.number, actions.apply) if actions.apply else []
+        decided_s = server.clock()
+        if answers:
+            data += answers[0] if len(answers) == 1 else b"".join(answers)
         if data:
             self.send(data)
+        if answers:
+            server.metrics.batch(len(answers), decided_s - started_s)
+        server.desk.settle()
         if actions.close:
             server.log.warning("protocol_violated", connection=self.number, problem=actions.close)
             self.close(CloseCause.PROTOCOL)

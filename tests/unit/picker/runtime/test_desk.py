@@ -62,6 +62,7 @@ class Room:
         actions = self.conversations[connection].receive(FrameReader().feed(b"".join(frames)))
         assert not actions.close
         answers = self.desk.handle(connection, actions.apply)
+        self.desk.settle()
         got = [answer for frame in answers for answer in Answers().feed(frame)]
         assert all(isinstance(answer, Endpoints | Reject) for answer in got)
         return [answer for answer in got if isinstance(answer, Endpoints | Reject)]

@@ -43,6 +43,9 @@ class RecordingDesk:
             if isinstance(frame, Pick)
         ]
 
+    def settle(self) -> None:
+        pass
+
     def drop(self, connection: int) -> None:
         self.dropped.append(connection)
 
