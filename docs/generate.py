@@ -44,10 +44,10 @@ ABSENT = "–"  # noqa: RUF001 - a dash is what a table shows for nothing
 # Parts of the upstream shape that decode and are checked, but that nothing is done with yet. Their
 # fields would fill pages and are those of the Gateway API.
 NOT_SERVED = {
-    "ListenerTls": "TLS is not served yet",
-    "GatewayTls": "no effect yet",
+    "BackendTls": "no effect: backends are reached without TLS",
+    "FrontendTls": "`validation` closes the HTTPS listeners that it is for",
     "GatewayInfrastructure": "`parametersRef` is refused; labels and annotations have no effect",
-    "AllowedListeners": "no effect yet: ListenerSets are not read",
+    "AllowedListeners": "no effect: ListenerSets are not read",
     "ParametersReference": "a class with parameters is not accepted",
 }
 # Shown in full in one place only.
@@ -199,7 +199,9 @@ def count_words(low: int | None, high: int | None) -> str:
 
 def map_words(node: Schema) -> str:
     limits = count_words(node.get("minProperties"), node.get("maxProperties"))
-    return f"map{limits}: label names to text"
+    (values,) = node["patternProperties"].values()
+    words = "keys to base64 text" if values.get("format") == "byte" else "label names to text"
+    return f"map{limits}: {words}"
 
 
 def scalar_words(node: Schema) -> str:

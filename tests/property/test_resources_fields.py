@@ -216,6 +216,13 @@ MANIFESTS: dict[str, dict[str, Any]] = {
         "metadata": {key: value for key, value in METADATA.items() if key != "namespace"},
         "spec": {"finalizers": ["kubernetes"]},
     },
+    "Secret": {
+        "metadata": METADATA,
+        "type": "Opaque",
+        "data": {"tls.crt": "YQ=="},
+        "stringData": {"tls.key": "b"},
+        "immutable": True,
+    },
     "Service": {
         "metadata": METADATA,
         "spec": {
@@ -410,6 +417,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 }
 
 Path = tuple[str | int, ...]
+FREE_PLACES = {("Service", "spec", "selector"), ("Secret", "data"), ("Secret", "stringData")}
 FREE_MAPPINGS = ("labels", "annotations", "matchLabels", "options", "deprecatedTopology")
 
 
@@ -480,7 +488,7 @@ NAMED = [
     (kind, path)
     for kind, path in KEYS
     if not any(step in FREE_MAPPINGS for step in path[:-1])
-    and (kind, *path[:-1]) != ("Service", "spec", "selector")
+    and (kind, *path[:-1]) not in FREE_PLACES
 ]
 
 

@@ -23,7 +23,7 @@ WITHOUT_CONDITIONS = {
     "GatewayClass": "of another controller",
 }
 # Others refer to these; what comes of it is told there.
-WITHOUT_STATUS = frozenset({"EndpointSlice", "Namespace", "ReferenceGrant", "Service"})
+WITHOUT_STATUS = frozenset({"EndpointSlice", "Namespace", "ReferenceGrant", "Secret", "Service"})
 
 
 class Told(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ def validate(
     """
     from inferway.picker.scheduling.registry import POLICIES
     from inferway.resources.problems import Severity
+    from inferway.routing.certificate_dates import remarks
     from inferway.routing.settings import RoutingSettings
     from inferway.routing.translate import translate
     from inferway.sources.directory import load
@@ -47,6 +49,8 @@ def validate(
         place = place_of(snapshot.resources, warning.key, severity) if warning.key else "warning"
         field = f": {warning.field}" if warning.field else ""
         lines.append((severity, f"{place}{field}: {warning.message}"))
+    dates = remarks(translation.model.certificates.values(), datetime.now(UTC))
+    lines += [(Severity.WARNING, f"warning: {remark}") for remark in dates.values()]
     lines.sort(key=lambda line: line[0] is not Severity.ERROR)
     for _severity, text in lines:
         typer.echo(text, err=True)

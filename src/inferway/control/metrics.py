@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from inferway.routing.model import Certificate
 
 APPLY_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -33,6 +40,12 @@ class ControlMetrics:
         self.resources = Gauge(
             "inferway_resources", "Objects in force", ["kind"], registry=self.registry
         )
+        self.certificate_expiry = Gauge(
+            "inferway_certificate_expiry_timestamp_seconds",
+            "When the certificate of a Secret that a listener shows expires, in Unix time",
+            ["namespace", "secret"],
+            registry=self.registry,
+        )
         self.problems = Gauge(
             "inferway_manifest_problems",
             "Problems in the manifests as they are now",
@@ -45,6 +58,13 @@ class ControlMetrics:
             ["part"],
             registry=self.registry,
         )
+
+    def show_certificates(self, certificates: Iterable[Certificate]) -> None:
+        """The dates of exactly these certificates."""
+        self.certificate_expiry.clear()
+        for one in certificates:
+            namespace, _, secret = one.name.partition("/")
+            self.certificate_expiry.labels(namespace, secret).set(one.expires.timestamp())
 
     def text(self) -> str:
         """Prometheus text form."""

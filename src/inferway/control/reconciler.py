@@ -24,6 +24,7 @@ from inferway.observability.logging import get_logger
 from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig, RewriteConfig
 from inferway.resources import ResourceSet
 from inferway.resources.kinds import KINDS
+from inferway.routing.certificate_dates import remarks, with_remarks
 from inferway.routing.picker_config import hosts_to_resolve, pool_targets
 from inferway.routing.status import (
     ObjectStatus,
@@ -133,6 +134,7 @@ class Reconciler:
         self.view.resources = snapshot.resources
         self.view.problems = snapshot.problems
         self.view.translation = translate(snapshot.resources, settings=self._routing)
+        self._metrics.show_certificates(self.view.translation.model.certificates.values())
         self._metrics.translate_seconds.observe(self._clock() - started_s)
         if self._changed_at is None:
             self._changed_at = snapshot.changed_at
@@ -256,11 +258,17 @@ class Reconciler:
 
     def _refresh_statuses(self, translation: Translation) -> None:
         programming = self._programming()
-        if self._seen.status_of is translation and self._seen.programming == programming:
+        now = self._now()
+        expiring = remarks(translation.model.certificates.values(), now)
+        for name in expiring.keys() - self._seen.expiring.keys():
+            log.warning("certificate_dates", problem=expiring[name])
+        same = self._seen.programming == programming and self._seen.expiring == expiring
+        if self._seen.status_of is translation and same:
             return
         self._seen.status_of, self._seen.programming = translation, programming
-        decided = with_programming(translation.statuses, programming)
-        dated = with_transition_times(decided, previous=self.view.statuses, now=self._now())
+        self._seen.expiring = expiring
+        decided = with_programming(with_remarks(translation.statuses, expiring), programming)
+        dated = with_transition_times(decided, previous=self.view.statuses, now=now)
         self.view.statuses = {status.key: status for status in dated}
 
     def _programming(self) -> ProgrammingState:
@@ -284,6 +292,7 @@ class _Seen:
     picker_error: str = ""
     status_of: Translation | None = None
     programming: ProgrammingState | None = None
+    expiring: Mapping[str, str] = field(default_factory=dict)
 
     def differs(
         self,

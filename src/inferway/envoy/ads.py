@@ -48,7 +48,7 @@ class _Session:
 
     def __init__(self) -> None:
         self.conversation = Conversation()
-        # At most one unanswered reply per type exists, so this never holds more than four.
+        # At most one unanswered reply per type exists, so this never holds more than one of each.
         self.outbox: asyncio.Queue[DiscoveryReply] = asyncio.Queue()
 
     def send(self, replies: list[DiscoveryReply]) -> None:

@@ -8,7 +8,7 @@ what is missing and ends the round:
 
 1. clusters: the wanted ones and those that are there already (nothing is removed yet), with their
    endpoints; these also again for every cluster that changed, because Envoy warms it anew;
-2. listeners and routes: now traffic follows the new configuration;
+2. listeners, and what they name (routes, certificates): now traffic follows the new configuration;
 3. clusters: without the ones that nothing refers to any more.
 
 Invariants: at most one reply per type is unanswered, so a slow Envoy bounds our memory; what Envoy
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Envoy asks for these types as a whole; for the others it names the resources it needs.
 _WHOLE = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER})
+# What listeners name; Envoy asks for it once it has them.
+_NAMED_BY_LISTENERS = (ResourceType.ROUTES, ResourceType.SECRET)
 
 
 class ProgrammingPhase(StrEnum):
@@ -123,6 +125,10 @@ class Conversation:
             return []
         channel.subscribed = True
         channel.names = request.names
+        if request.type not in _WHOLE and channel.held is not None:
+            # Envoy forgets what it no longer asks for, and needs it again when it asks again.
+            held = channel.held.items()
+            channel.held = {name: one for name, one in held if name in channel.names}
         if request.nonce and channel.sent is not None:
             self._settle(request.type, request.error, channel, channel.sent)
         return self._advance()
@@ -149,9 +155,9 @@ class Conversation:
         placed = self._step(ResourceType.ENDPOINTS, target.endpoints, replies)
         if placed is not _StepResult.DONE or added is not _StepResult.DONE:
             return replies
-        opened = self._step(ResourceType.LISTENER, target.listeners, replies)
-        routed = self._step(ResourceType.ROUTES, target.routes, replies)
-        if opened is routed is _StepResult.DONE:
+        kinds = (ResourceType.LISTENER, *_NAMED_BY_LISTENERS)
+        opened = [self._step(kind, target.of(kind), replies) for kind in kinds]
+        if all(one is _StepResult.DONE for one in opened):
             self._programmed = True
             self._step(ResourceType.CLUSTER, target.clusters, replies)
         return replies

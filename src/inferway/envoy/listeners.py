@@ -4,11 +4,13 @@ Problem: a listener is where untrusted bytes come in and where Envoy's defaults,
 requests, would cut streams. Model: one fixed filter chain per listener; its routes come separately
 (RDS), so that a route change never touches a connection. Invariants: headers that carry trust are
 removed before anything reads them; every reply carries `x-request-id`; no overall time limit, idle
-limits everywhere; answers of model servers pass unchanged.
+limits everywhere; answers of model servers pass unchanged. Listeners with TLS that share an address
+and port are filter chains of one Envoy listener (tls.py).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from inferway.envoy.clusters import socket_address
@@ -18,9 +20,11 @@ from inferway.envoy.replies import local_reply_config
 from inferway.envoy.route_filters import cors_filter
 from inferway.envoy.routes import route_config_name
 from inferway.envoy.sessions import session_filter
+from inferway.envoy.tls import TLS_INSPECTOR, tls_chain
 from inferway.observability.names import TRUST_HEADERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from inferway.envoy.settings import EnvoySettings
@@ -34,31 +38,45 @@ _MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.Head
 def listeners(
     model: RoutingModel, settings: EnvoySettings, pick_socket: Path
 ) -> tuple[Resource, ...]:
-    """One per routing listener, by name."""
+    """One per address and port, by name."""
+    by_socket: defaultdict[tuple[str, int], list[Listener]] = defaultdict(list)
+    for one in model.listeners:
+        by_socket[one.address, one.port].append(one)
     found = [
-        resource(ResourceType.LISTENER, _listener(one, settings, pick_socket))
-        for one in model.listeners
+        resource(ResourceType.LISTENER, _listener(sharing, settings, pick_socket))
+        for sharing in by_socket.values()
     ]
     return tuple(sorted(found, key=lambda one: one.name))
 
 
-def _listener(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:
-    manager = _connection_manager(listener, settings, pick_socket)
+def _listener(sharing: Sequence[Listener], settings: EnvoySettings, pick_socket: Path) -> Json:
+    first = sharing[0]
+    inspection: Json = {"listener_filters": [TLS_INSPECTOR]} if first.tls else {}
     return {
-        "name": listener.name,
-        "address": socket_address(listener.address, listener.port),
+        "name": _listener_name(first),
+        "address": socket_address(first.address, first.port),
         "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
-        "filter_chains": [
-            {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": manager,
-                    }
-                ]
-            }
+        **inspection,
+        "filter_chains": [_filter_chain(one, settings, pick_socket) for one in sharing],
+    }
+
+
+def _listener_name(first: Listener) -> str:
+    """With TLS by its place: listeners that come and go on a port must not rename it, because
+    another name is another listener, which has to wait for the port.
+    """
+    place = f"[{first.address}]" if ":" in first.address else first.address
+    return first.name if first.tls is None else f"{place}:{first.port}"
+
+
+def _filter_chain(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:
+    manager = _connection_manager(listener, settings, pick_socket)
+    chain: Json = {
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
         ],
     }
+    return chain if listener.tls is None else {**chain, **tls_chain(listener.name, listener.tls)}
 
 
 def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,6 +31,7 @@ from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.dynamic_modules.v3 import dynamic_modules_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2
@@ -39,6 +40,7 @@ from envoy.extensions.load_balancing_policies.least_request.v3 import least_requ
 from envoy.extensions.load_balancing_policies.override_host.v3 import override_host_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, json_format, wrappers_pb2
@@ -66,6 +68,8 @@ REGISTERED = (
     override_host_pb2,
     downstream_connections_pb2,
     previous_hosts_pb2,
+    tls_inspector_pb2,
+    tls_pb2,
     http_protocol_options_pb2,
     wrappers_pb2,
 )
@@ -82,15 +86,18 @@ class ResourceType(StrEnum):
     ENDPOINTS = _TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
     LISTENER = _TYPE_PREFIX + "envoy.config.listener.v3.Listener"
     ROUTES = _TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+    SECRET = _TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One xDS resource: its name and its message as deterministic bytes."""
+    """One xDS resource: its name and its message as deterministic bytes, which may hold a private
+    key and are never shown.
+    """
 
     type: ResourceType
     name: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +140,11 @@ def resource(kind: ResourceType, content: Json) -> Resource:
 
 
 def resource_json(one: Resource) -> str:
-    """Canonical JSON text of a resource, for people and golden files."""
+    """Canonical JSON text of a resource, for people and golden files; without private keys."""
     message = _new(one.type)
     message.ParseFromString(one.body)
+    if isinstance(message, secret_pb2.Secret):
+        message.tls_certificate.ClearField("private_key")
     return _json_text(message)
 
 
@@ -214,6 +223,8 @@ def _new(kind: ResourceType) -> Message:
             message = listener_pb2.Listener()
         case ResourceType.ROUTES:
             message = route_pb2.RouteConfiguration()
+        case ResourceType.SECRET:
+            message = secret_pb2.Secret()
     return message
 
 

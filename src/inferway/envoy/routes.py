@@ -20,6 +20,7 @@ from inferway.envoy.route_actions import Forwarding, agree, forward
 from inferway.envoy.route_filters import cors_settings, per_filter, response_header_fields
 from inferway.envoy.sessions import marked, marking
 from inferway.envoy.shares import shares
+from inferway.envoy.tls import misdirected
 from inferway.routing.features import NO_FILTERS
 from inferway.routing.model import MatchKind, TargetKind
 
@@ -60,9 +61,10 @@ def _configuration(
 ) -> Resource:
     listed = models.get(listener.name)
     first = [] if listed is None else model_routes(listed)
-    front = Front("http", listener.port)
+    front = Front("https" if listener.tls else "http", listener.port)
     to = Forwarding(model, settings)
     hosts = [_virtual_host(host, first, front, to) for host in listener.hosts]
+    hosts += misdirected(listener.elsewhere)
     content: Json = {
         "name": route_config_name(listener.name),
         "virtual_hosts": hosts,

@@ -1,6 +1,6 @@
 """One consistent set of xDS resources, with a version per type.
 
-Problem: Envoy receives four types separately, but they only make sense together. Model: a snapshot
+Problem: Envoy receives these types separately, but they only make sense together. Model: a snapshot
 is built whole from one routing model and never changes. A type's version is a hash of its content,
 so that a change of endpoints does not send listeners again, and the same manifests always give the
 same versions, after a restart too.
@@ -18,6 +18,7 @@ from inferway.envoy.messages import Resource, ResourceType
 from inferway.envoy.mirror_listeners import mirror_listeners
 from inferway.envoy.mirrors import mirror_clusters
 from inferway.envoy.routes import Models, route_configurations
+from inferway.envoy.tls import secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,11 +55,12 @@ class Snapshot:
     endpoints: ResourceSet
     listeners: ResourceSet
     routes: ResourceSet
+    secrets: ResourceSet = field(default_factory=lambda: ResourceSet.of(()))
 
     @property
     def version(self) -> str:
         """Stands for the content of all types together."""
-        return _digest(one.version.encode() for one in self._sets())
+        return _digest(self.of(kind).version.encode() for kind in ResourceType)
 
     def of(self, kind: ResourceType) -> ResourceSet:
         """The resources of one type."""
@@ -71,9 +73,8 @@ class Snapshot:
                 return self.listeners
             case ResourceType.ROUTES:
                 return self.routes
-
-    def _sets(self) -> tuple[ResourceSet, ...]:
-        return (self.clusters, self.endpoints, self.listeners, self.routes)
+            case ResourceType.SECRET:
+                return self.secrets
 
 
 def build_snapshot(
@@ -100,6 +101,7 @@ def build_snapshot(
             )
         ),
         routes=ResourceSet.of(route_configurations(model, models, settings)),
+        secrets=ResourceSet.of(secrets(model)),
     )
 
 

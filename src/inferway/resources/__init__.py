@@ -23,6 +23,7 @@ from .namespace import Namespace
 from .reference_grant import ReferenceGrant
 from .resource_set import Entry, Origin, ResourceSet
 from .rollout import Rollout
+from .secret import Secret
 from .service import Service
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
     "ResourceKey",
     "ResourceSet",
     "Rollout",
+    "Secret",
     "Service",
 ]

@@ -1,8 +1,8 @@
 """Gateway: listeners and who may attach to them. The whole shape of the v1 standard channel
 decodes.
 
-What this gateway does not serve yet (HTTPS, other protocols, requested addresses) is not a decoding
-error: routing reports it in the status of the Gateway, as Gateway API asks.
+What this gateway does not serve (protocols other than HTTP and HTTPS, addresses of other machines)
+is not a decoding error: routing reports it in the status of the Gateway, as Gateway API asks.
 """
 
 import re
@@ -179,6 +179,14 @@ class GatewaySpec(Model):
     infrastructure: GatewayInfrastructure | None = None
     allowed_listeners: AllowedListeners | None = None
     tls: GatewayTls | None = None
+
+    def validates_clients(self, port: int) -> bool:
+        """Whether clients of a TLS port must show certificates."""
+        frontend = self.tls.frontend if self.tls else None
+        if frontend is None:
+            return False
+        by_port = {entry.port: entry.tls for entry in frontend.per_port}
+        return by_port.get(port, frontend.default).validation is not None
 
     @model_validator(mode="after")
     def _entries_are_unique(self) -> Self:

@@ -19,6 +19,7 @@ from .reference_grant import ReferenceGrant
 from .references import GATEWAY_GROUP, INFERENCE_GROUP
 from .resource_set import Resource
 from .rollout import Rollout
+from .secret import Secret
 from .service import Service
 
 
@@ -68,6 +69,7 @@ KINDS = (
         model=ReferenceGrant,
     ),
     KindInfo("Namespace", ("v1",), "namespaces", ("ns",), namespaced=False, model=Namespace),
+    KindInfo("Secret", ("v1",), "secrets", (), namespaced=True, model=Secret),
     KindInfo("Service", ("v1",), "services", ("svc",), namespaced=True, model=Service),
     KindInfo(
         "EndpointSlice",

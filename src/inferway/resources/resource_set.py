@@ -26,6 +26,7 @@ from .namespace import Namespace
 from .problems import Problem, Severity
 from .reference_grant import ReferenceGrant
 from .rollout import Rollout
+from .secret import Secret
 from .service import Service
 
 Resource = (
@@ -43,6 +44,7 @@ Resource = (
     | Namespace
     | ReferenceGrant
     | Rollout
+    | Secret
     | Service
 )
 _Kind = TypeVar("_Kind", bound=Object)

@@ -28,6 +28,7 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 DNS_LABEL_PATTERN = rf"^{_LABEL}$"
 DNS_SUBDOMAIN_PATTERN = rf"^{_SUBDOMAIN}$"
+DATA_KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
 PORT_NAME_PATTERN = rf"^$|^{_LABEL}$"
 GROUP_PATTERN = rf"^$|^{_SUBDOMAIN}$"
 HOSTNAME_PATTERN = rf"^(\*\.)?{_SUBDOMAIN}$"
@@ -51,6 +52,7 @@ PATTERN_MEANING = {
     DNS_SUBDOMAIN_PATTERN: (
         "lower-case letters, digits, '-' and '.', every part with a letter or digit at both ends"
     ),
+    DATA_KEY_PATTERN: "letters, digits, '-', '_' and '.'",
     PORT_NAME_PATTERN: "lower-case letters, digits and '-', or empty",
     GROUP_PATTERN: "an API group such as gateway.networking.k8s.io, or empty for core",
     HOSTNAME_PATTERN: "a lower-case DNS name, optionally starting with '*.'",

@@ -89,7 +89,7 @@ def attach(
 
     refusal = None
     if not any(one.served for one in meeting):
-        problem = meeting[0].refusal or meeting[0].conflict
+        problem = meeting[0].unserved
         words = problem.message if problem else ""
         refusal = Refusal(
             "NoMatchingParent",

@@ -4,7 +4,8 @@ Problem: listeners of one or several Gateways may claim the same address, port a
 protocol that is not served; each must be told apart before routes attach. Model: one
 `GatewayListener` per listener, judged with all others in view. Invariant: of listeners that cannot
 be told apart none is served, because the Gateway API forbids picking a winner; that also holds
-between Gateways, since they share one Envoy. Only protocol HTTP is served.
+between Gateways, since they share one Envoy. HTTP and HTTPS are served; an HTTPS listener with at
+least one good certificate is, whatever its other references are.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from inferway.resources.gateway import RouteGroupKind
+from inferway.routing.certificates import listener_certificates
 from inferway.routing.hostnames import ANY, pattern
-from inferway.routing.status import Refusal
+from inferway.routing.status import Refusal, combined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferway.resources import Gateway
     from inferway.resources.gateway import Listener
+    from inferway.routing.certificates import Certificates
     from inferway.routing.gateway_classes import OurGateway
+    from inferway.routing.model import Certificate
     from inferway.routing.settings import RoutingSettings
 
 HTTP_ROUTE = RouteGroupKind(kind="HTTPRoute")
+_SERVED = ("HTTP", "HTTPS")
 # Protocols that would have to share one port as one protocol on the wire. The others are not
 # served at all, and a listener that is not served is in nobody's way.
 _WIRE = {"HTTP": "HTTP", "HTTPS": "TLS", "TLS": "TLS"}
@@ -41,13 +46,25 @@ class GatewayListener:
     hostname: str  # canonical pattern
     addresses: tuple[str, ...]
     kinds: tuple[RouteGroupKind, ...]  # that may attach and that we know
-    kinds_refusal: Refusal | None  # an entry of allowedRoutes.kinds that we do not know
+    # A certificate that cannot be used, or an entry of allowedRoutes.kinds that we do not know.
+    unresolved: Refusal | None
+    certificates: tuple[Certificate, ...] = ()  # of an HTTPS listener
     refusal: Refusal | None = None  # not served, whatever the others are
     conflict: Refusal | None = None  # not served because of another listener
 
     @property
+    def is_tls(self) -> bool:
+        return self.spec.protocol_upper == "HTTPS"
+
+    @property
+    def unserved(self) -> Refusal | None:
+        """Why it is not served, if so: it is refused, in conflict, or has no certificate."""
+        without = self.unresolved if self.is_tls and not self.certificates else None
+        return self.refusal or self.conflict or without
+
+    @property
     def served(self) -> bool:
-        return self.refusal is None and self.conflict is None
+        return self.unserved is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +77,11 @@ class ServedGateway:
     refusal: Refusal | None
 
 
-def judge(gateways: Sequence[OurGateway], settings: RoutingSettings) -> tuple[ServedGateway, ...]:
+def judge(
+    gateways: Sequence[OurGateway], certificates: Certificates, settings: RoutingSettings
+) -> tuple[ServedGateway, ...]:
     """Every listener of every Gateway with its verdict; order is kept."""
-    alone = [_judge_alone(one, settings) for one in gateways]
+    alone = [_judge_alone(one, certificates, settings) for one in gateways]
     conflicts = _conflicts([listener for one in alone for listener in one.listeners])
     return tuple(
         replace(
@@ -76,12 +95,16 @@ def judge(gateways: Sequence[OurGateway], settings: RoutingSettings) -> tuple[Se
     )
 
 
-def _judge_alone(ours: OurGateway, settings: RoutingSettings) -> ServedGateway:
+def _judge_alone(
+    ours: OurGateway, certificates: Certificates, settings: RoutingSettings
+) -> ServedGateway:
     gateway = ours.gateway
     refusal = ours.refusal or _gateway_refusal(gateway)
     addresses = _addresses(gateway, settings) if refusal is None else ()
-    listeners = tuple(
-        GatewayListener(
+    listeners = []
+    for spec in gateway.spec.listeners:
+        shown = listener_certificates(spec, gateway.namespace, certificates)
+        listener = GatewayListener(
             name=f"{gateway.qualified_name}/{spec.name}",
             gateway=gateway.qualified_name,
             namespace=gateway.namespace,
@@ -89,12 +112,12 @@ def _judge_alone(ours: OurGateway, settings: RoutingSettings) -> ServedGateway:
             hostname=pattern(spec.hostname),
             addresses=addresses,
             kinds=_kinds(spec),
-            kinds_refusal=_kinds_refusal(spec),
-            refusal=Refusal("Invalid", refusal.message) if refusal else _refusal(spec),
+            unresolved=combined([shown.refusal, _kinds_refusal(spec)]),
+            certificates=shown.certificates,
+            refusal=Refusal("Invalid", refusal.message) if refusal else _refusal(spec, gateway),
         )
-        for spec in gateway.spec.listeners
-    )
-    return ServedGateway(gateway, addresses, listeners, refusal)
+        listeners.append(listener)
+    return ServedGateway(gateway, addresses, tuple(listeners), refusal)
 
 
 def _gateway_refusal(gateway: Gateway) -> Refusal | None:
@@ -128,7 +151,7 @@ def _addresses(gateway: Gateway, settings: RoutingSettings) -> tuple[str, ...]:
 
 
 def _kinds(spec: Listener) -> tuple[RouteGroupKind, ...]:
-    if spec.protocol_upper != "HTTP":
+    if spec.protocol_upper not in _SERVED:
         return ()
     asked = spec.allowed_routes.kinds
     return (HTTP_ROUTE,) if not asked or HTTP_ROUTE in asked else ()
@@ -144,12 +167,20 @@ def _kinds_refusal(spec: Listener) -> Refusal | None:
     )
 
 
-def _refusal(spec: Listener) -> Refusal | None:
-    if spec.protocol_upper == "HTTP":
-        return None
-    return Refusal(
-        "UnsupportedProtocol", f"protocol {spec.protocol} is not supported; supported: HTTP"
-    )
+def _refusal(spec: Listener, gateway: Gateway) -> Refusal | None:
+    if spec.protocol_upper not in _SERVED:
+        known = ", ".join(_SERVED)
+        return Refusal(
+            "UnsupportedProtocol", f"protocol {spec.protocol} is not supported; supported: {known}"
+        )
+    if spec.protocol_upper == "HTTPS" and gateway.spec.validates_clients(spec.port):
+        # Serving everybody instead would open what was meant to be closed.
+        return Refusal(
+            "UnsupportedValue",
+            "spec.tls.frontend: certificates of clients cannot be validated; remove validation, "
+            "or keep this port closed",
+        )
+    return None
 
 
 def _conflicts(listeners: Sequence[GatewayListener]) -> dict[str, Refusal]:

@@ -39,6 +39,7 @@ def gateway_status(served: ServedGateway, attached: Mapping[str, int]) -> Object
                 supported_kinds=listener.kinds,
                 attached_routes=attached.get(listener.name, 0),
                 conditions=_listener_conditions(listener, generation),
+                certificates=tuple(one.name for one in listener.certificates),
             )
             for listener in served.listeners
         ),
@@ -66,12 +67,13 @@ def _gateway_conditions(served: ServedGateway, generation: int) -> Conditions:
 def _listener_conditions(listener: GatewayListener, generation: int) -> Conditions:
     refusal = listener.refusal or listener.conflict
     accepted = verdict("Accepted", refusal, generation=generation)
+    unserved = listener.unserved
     programmed = (
-        unmet("Programmed", Refusal("Invalid", refusal.message), generation=generation)
-        if refusal
+        unmet("Programmed", Refusal("Invalid", unserved.message), generation=generation)
+        if unserved
         else pending_programming(generation)
     )
-    resolved = verdict("ResolvedRefs", listener.kinds_refusal, generation=generation)
+    resolved = verdict("ResolvedRefs", listener.unresolved, generation=generation)
     # Conflicted is the one condition where True is bad.
     conflicted = (
         met(

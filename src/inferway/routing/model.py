@@ -14,6 +14,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pydantic import SecretBytes
+
     from inferway.routing.features import Filters, Retry, Session, Stickiness
 
 from inferway.routing.health import DEFAULT_HEALTH_CHECK, HealthCheck
@@ -142,13 +146,38 @@ class VirtualHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its private key, in PEM form."""
+
+    name: str  # namespace/name of the Secret
+    chain: bytes
+    key: SecretBytes  # never shown
+    starts: datetime
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerTls:
+    """Whose connections a TLS listener takes, and what it shows them."""
+
+    server_names: tuple[str, ...]  # host patterns that a client may ask for; empty: any, or none
+    certificates: tuple[str, ...]  # keys of RoutingModel.certificates
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
-    """Listeners of Gateways that share an address and port are one."""
+    """Clear-text listeners of Gateways that share an address and port are one. Listeners with TLS
+    stay apart, because a connection belongs to one of them by the name that its client asked for.
+    """
 
     name: str  # namespace/gateway/listener of the first; with @address when it has several
     address: str
     port: int
     hosts: tuple[VirtualHost, ...]
+    tls: ListenerTls | None = None
+    # Host patterns of other TLS listeners on this port: on a connection to this one they are
+    # misdirected.
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +185,4 @@ class RoutingModel:
     listeners: tuple[Listener, ...] = ()
     pools: dict[str, Pool] = field(default_factory=dict)
     server_groups: dict[str, ServerGroup] = field(default_factory=dict)
+    certificates: dict[str, Certificate] = field(default_factory=dict)  # that listeners use

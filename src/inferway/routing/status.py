@@ -56,6 +56,7 @@ class ListenerStatus:
     supported_kinds: tuple[RouteGroupKind, ...]
     attached_routes: int
     conditions: Conditions
+    certificates: tuple[str, ...] = ()  # namespace/name of the Secrets that it shows
 
     def manifest(self) -> dict[str, object]:
         return {
@@ -106,6 +107,14 @@ class ProgrammingState:
 
     acked: bool
     error: str = ""
+
+
+def combined(refusals: Iterable[Refusal | None]) -> Refusal | None:
+    """One refusal for all that there are: the first reason, every message."""
+    found = [one for one in refusals if one is not None]
+    if not found:
+        return None
+    return Refusal(found[0].reason, "; ".join(one.message for one in found))
 
 
 def met(kind: str, reason: str, *, generation: int, message: str = "") -> Condition:

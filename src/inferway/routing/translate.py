@@ -17,18 +17,21 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Service
+from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Secret, Service
 from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
 from inferway.routing.backend_policies import judge_backend_policies
 from inferway.routing.backends import Backends
+from inferway.routing.certificates import Certificates
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
 from inferway.routing.gateway_listeners import judge
 from inferway.routing.gateway_status import gateway_status
+from inferway.routing.gateway_warnings import gateway_warnings
 from inferway.routing.grants import Grants
 from inferway.routing.hostnames import pattern
-from inferway.routing.model import Listener, RoutingModel, ServerGroup
+from inferway.routing.listeners import model_listeners, used_certificates
+from inferway.routing.model import RoutingModel, ServerGroup
 from inferway.routing.namespaces import NamespaceLabels
 from inferway.routing.objectives import judge_objectives
 from inferway.routing.pools import ServerIndex, build_pools, server_statuses
@@ -43,14 +46,14 @@ from inferway.routing.status import (
     RoutingWarning,
     verdict,
 )
-from inferway.routing.virtual_hosts import AttachedRoute, HostListener, virtual_hosts
+from inferway.routing.virtual_hosts import AttachedRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from inferway.resources import HTTPRoute, ResourceSet
     from inferway.routing.attachment import Attachment
-    from inferway.routing.gateway_listeners import GatewayListener, ServedGateway
+    from inferway.routing.gateway_listeners import ServedGateway
     from inferway.routing.pools import BuiltPool
     from inferway.routing.rules import RouteProgram
     from inferway.routing.settings import RoutingSettings
@@ -92,7 +95,10 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     ours, class_warnings = our_gateways(resources.gateways, resources.gateway_classes, settings)
     if completed.gateway is not None:
         ours = (OurGateway(completed.gateway, refusal=None),)
-    gateways = {one.gateway.qualified_name: one for one in judge(ours, settings)}
+    grants = Grants(resources.of_kind(ReferenceGrant))
+    certificates = Certificates(resources.of_kind(Secret), grants)
+    judged = judge(ours, certificates, settings)
+    gateways = {one.gateway.qualified_name: one for one in judged}
     foreign = {one.qualified_name for one in resources.gateways} - gateways.keys()
 
     rewrites = judge_rewrites(resources.models, resources.model_rewrites, resources.pools)
@@ -110,7 +116,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         pools=pools,
         servers={server.qualified_name: server for server in resources.model_servers},
         services=services,
-        grants=Grants(resources.of_kind(ReferenceGrant)),
+        grants=grants,
     )
     namespaces = NamespaceLabels(resources.of_kind(Namespace))
     attached = _attach_all(completed.routes, backends, gateways, foreign, namespaces, settings)
@@ -134,18 +140,20 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     ]
     return Translation(
         model=RoutingModel(
-            listeners=_listeners(gateways.values(), attached.served),
             pools=shared_names(
                 {name: policies.for_pool(one.pool) for name, one in pools.items()}, attached.splits
             ),
             server_groups={
                 name: policies.for_group(group) for name, group in sorted(attached.groups.items())
             },
+            listeners=model_listeners(gateways.values(), attached.served),
+            certificates=used_certificates(gateways.values()),
         ),
         statuses=tuple(sorted(statuses, key=lambda one: (one.key.kind, *one.key[2:], one.key))),
         warnings=(
             *completed.warnings,
             *class_warnings,
+            *gateway_warnings(one.gateway for one in ours),
             *pool_warnings,
             *rewrites.warnings,
             *policies.warnings,
@@ -246,33 +254,3 @@ def _pool_status(
         parent = ParentReference(namespace=namespace, name=name)
         parents.append(ParentStatus(parent, settings.controller_name, (accepted, resolved)))
     return ObjectStatus(built.resource.key, parents=tuple(parents))
-
-
-def _listeners(
-    gateways: Iterable[ServedGateway], served: Mapping[str, Mapping[str, AttachedRoute]]
-) -> tuple[Listener, ...]:
-    """One model listener per address and port, in that order."""
-    by_socket: defaultdict[tuple[str, int], list[GatewayListener]] = defaultdict(list)
-    for gateway in gateways:
-        for listener in gateway.listeners:
-            for address in listener.addresses if listener.served else ():
-                by_socket[address, listener.spec.port].append(listener)
-    return tuple(
-        Listener(
-            name=_listener_name(sharing, address),
-            address=address,
-            port=port,
-            hosts=virtual_hosts(
-                [
-                    HostListener(one.hostname, tuple(served.get(one.name, {}).values()))
-                    for one in sharing
-                ]
-            ),
-        )
-        for (address, port), sharing in sorted(by_socket.items())
-    )
-
-
-def _listener_name(sharing: Sequence[GatewayListener], address: str) -> str:
-    first = sharing[0]
-    return f"{first.name}@{address}" if len(first.addresses) > 1 else first.name

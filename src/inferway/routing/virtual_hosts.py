@@ -49,9 +49,13 @@ class HostListener:
     routes: tuple[AttachedRoute, ...]
 
 
-def virtual_hosts(listeners: Sequence[HostListener]) -> tuple[VirtualHost, ...]:
-    """The virtual hosts of distinct listeners on one port, most specific host first."""
-    owned = {listener.hostname for listener in listeners}
+def virtual_hosts(
+    listeners: Sequence[HostListener], *, elsewhere: Iterable[str] = ()
+) -> tuple[VirtualHost, ...]:
+    """The virtual hosts of distinct listeners on one port, most specific host first. `elsewhere`
+    are the patterns of listeners on that port whose hosts are not wanted here.
+    """
+    owned = {*elsewhere, *(listener.hostname for listener in listeners)}
     by_entries: dict[tuple[str, ...], list[str]] = {}
     entries_of: dict[tuple[str, ...], tuple[Route, ...]] = {}
     for listener in sorted(listeners, key=lambda one: specificity(one.hostname)):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretBytes
 
 from inferway.envoy.bootstrap import RunDirectory, bootstrap
 from inferway.envoy.messages import ResourceType, resource_json
@@ -21,8 +23,10 @@ from inferway.resources.decode import decode
 from inferway.resources.resource_set import assemble
 from inferway.routing.health import CheckKind, HealthCheck
 from inferway.routing.model import (
+    Certificate,
     Endpoint,
     Listener,
+    ListenerTls,
     MatchKind,
     Pool,
     Rewrite,
@@ -183,6 +187,42 @@ def route_features() -> RoutingModel:
     return translate(resources, settings=RoutingSettings()).model
 
 
+def https() -> RoutingModel:
+    """Two listeners on one port, one of them with two certificates; a backend with HTTP/2."""
+
+    def listener(name: str, hostname: str, *certificates: str, elsewhere: str) -> Listener:
+        names = () if hostname == "*" else (hostname,)
+        target = Target(TargetKind.SERVERS, "service/demo/web:80", 1)
+        route = Route(f"demo/{name}/0/0", RouteMatch(), (target,))
+        return Listener(
+            f"demo/gateway/{name}",
+            "127.0.0.1",
+            8443,
+            (host(route, names=(hostname,)),),
+            ListenerTls(names, certificates),
+            elsewhere=(elsewhere,),
+        )
+
+    group = ServerGroup("service/demo/web:80", (Endpoint("10.0.0.1", 80, "", "", ""),), h2c=True)
+    return RoutingModel(
+        listeners=(
+            listener("any", "*", "demo/rsa", "demo/ecdsa", elsewhere="*.example.com"),
+            listener("wild", "*.example.com", "demo/wild", elsewhere="*"),
+        ),
+        server_groups={group.name: group},
+        certificates={
+            name: Certificate(
+                name,
+                b"chain of " + name.encode(),
+                SecretBytes(b"key of " + name.encode()),
+                datetime(2026, 1, 1, tzinfo=UTC),
+                datetime(2026, 4, 1, tzinfo=UTC),
+            )
+            for name in ("demo/ecdsa", "demo/rsa", "demo/wild")
+        },
+    )
+
+
 CASES = {
     "route-features": route_features,
     "one-pool": one_pool,
@@ -192,6 +232,7 @@ CASES = {
     "plain-model-server": plain_model_server,
     "unresolved-share": unresolved_share,
     "hostnames": hostnames,
+    "https": https,
 }
 MODELS = {
     LISTENER: (
@@ -225,9 +266,19 @@ def test_resources_are_as_recorded(case: str) -> None:
             json.loads(resource_json(one)) for one in snapshot.of(kind).resources.values()
         ]
         for kind in ResourceType
+        if snapshot.of(kind).resources
     }
     text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     check(HERE / f"{case}.json", text)
+
+
+def test_private_keys_are_not_recorded() -> None:
+    found = list(snapshot_of("https").secrets.resources.values())
+    assert len(found) == 3
+    for one in found:
+        assert b"key of" in one.body
+        assert "key of" not in repr(one)
+        assert "private_key" not in json.loads(resource_json(one))["tls_certificate"]
 
 
 def test_bootstrap_is_as_recorded() -> None:

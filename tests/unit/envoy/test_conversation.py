@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from inferway.envoy.conversation import Conversation, ProgrammingPhase, Rejection
@@ -10,6 +12,7 @@ from inferway.envoy.snapshot import ResourceSet, Snapshot
 
 CLUSTER, ENDPOINTS = ResourceType.CLUSTER, ResourceType.ENDPOINTS
 LISTENER, ROUTES = ResourceType.LISTENER, ResourceType.ROUTES
+SECRET = ResourceType.SECRET
 
 
 def resources(kind: ResourceType, contents: dict[str, str]) -> ResourceSet:
@@ -265,6 +268,40 @@ def test_new_names_are_answered_with_only_these(envoy: Envoy) -> None:
     envoy.send(ROUTES)
     assert envoy.log[-1] == (ROUTES, ("s",))
     assert envoy.conversation.state.phase is ProgrammingPhase.PROGRAMMED
+
+
+def test_what_envoy_let_go_of_is_sent_again_when_it_asks_again(envoy: Envoy) -> None:
+    """A listener that goes takes its subscription along; the next one starts from nothing."""
+    envoy.offer(snapshot({"a": "c1"}, routes={"r": "r1", "s": "s1"}))
+    envoy.routes_wanted = frozenset({"r", "s"})
+    envoy.connect()
+    envoy.routes_wanted = frozenset({"r"})
+    envoy.send(ROUTES)
+    envoy.log.clear()
+    envoy.routes_wanted = frozenset({"r", "s"})
+    envoy.send(ROUTES)
+    assert envoy.log == [(ROUTES, ("s",))]
+
+
+def test_certificates_are_part_of_what_listeners_need() -> None:
+    conversation = Conversation()
+    secrets = resources(SECRET, {"ns/cert": "s1"})
+    wanted = replace(snapshot({}, routes={}), secrets=secrets)
+    conversation.offer(wanted)
+    (clusters,) = conversation.receive(DiscoveryRequest(CLUSTER))
+    conversation.receive(DiscoveryRequest(CLUSTER, clusters.nonce))
+    (listeners,) = conversation.receive(DiscoveryRequest(LISTENER))
+    conversation.receive(DiscoveryRequest(LISTENER, listeners.nonce))
+    assert conversation.state.phase is ProgrammingPhase.PENDING, "the listener waits for it"
+    names = frozenset({"ns/cert"})
+    (first,) = conversation.receive(DiscoveryRequest(SECRET, "", names))
+    assert conversation.receive(DiscoveryRequest(SECRET, first.nonce, names)) == []
+    assert conversation.state.phase is ProgrammingPhase.PROGRAMMED
+    # A new certificate is all that is sent.
+    (second,) = conversation.offer(replace(wanted, secrets=resources(SECRET, {"ns/cert": "s2"})))
+    assert (second.type, [one.name for one in second.resources]) == (SECRET, ["ns/cert"])
+    conversation.receive(DiscoveryRequest(SECRET, second.nonce, names, "bad key"))
+    assert conversation.state.phase is ProgrammingPhase.REJECTED
 
 
 def test_names_that_do_not_exist_are_left_out(envoy: Envoy) -> None:

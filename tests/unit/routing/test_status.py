@@ -56,7 +56,7 @@ def programmed(of: tuple[ObjectStatus, ...]) -> dict[str, tuple[str, str, str]]:
     return {name: (one.status.value, one.reason, one.message) for name, one in found.items()}
 
 
-REFUSED = ("False", "Invalid", "protocol TCP is not supported; supported: HTTP")
+REFUSED = ("False", "Invalid", "protocol TCP is not supported; supported: HTTP, HTTPS")
 
 
 def test_programmed_is_pending_until_envoy_answers(load: Load) -> None:
