@@ -71,7 +71,7 @@ async def test_each_try_has_its_time_and_all_together_too(gateway, model_server)
         gateway,
         one,
         rule("/a", "timeouts: {backendRequest: 200ms}, retry: {attempts: 2}"),
-        rule("/b", "timeouts: {request: 500ms, backendRequest: 200ms}, retry: {attempts: 50}"),
+        rule("/b", "timeouts: {request: 2s, backendRequest: 200ms}, retry: {attempts: 50}"),
         rule("/c", "timeouts: {request: 0s, backendRequest: 0s}"),
     )
     one.mood = "/silent"
@@ -79,8 +79,8 @@ async def test_each_try_has_its_time_and_all_together_too(gateway, model_server)
     started = time.monotonic()
     status, seen = await tries(gateway, one, "/b")
     assert status == 504
-    assert 2 <= seen < 20
-    assert time.monotonic() - started >= 0.5
+    assert 2 <= seen < 50
+    assert time.monotonic() - started >= 1.9
     async with asyncio.TaskGroup() as tasks:
         endless = tasks.create_task(tries(gateway, one, "/c"))
         await asyncio.sleep(0.7)
