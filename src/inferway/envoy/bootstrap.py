@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from inferway.envoy.ads import KEEPALIVE_INTERVAL_S, KEEPALIVE_TIMEOUT_S
 from inferway.envoy.messages import Json, bootstrap_json, typed
+from inferway.routing.expressions import PROGRAM_SIZE_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,7 @@ def bootstrap(run: RunDirectory, settings: EnvoySettings, *, node: str = "inferw
                 "lds_config": {"ads": {}, "resource_api_version": "V3"},
             },
             "static_resources": {"clusters": [_discovery_cluster(run)]},
+            "layered_runtime": {"layers": [_fixed_runtime()]},
             "stats_config": {
                 "stats_matcher": {
                     "inclusion_list": {
@@ -108,6 +110,14 @@ def bootstrap(run: RunDirectory, settings: EnvoySettings, *, node: str = "inferw
             "overload_manager": {"resource_monitors": [_connection_limit(settings)]},
         }
     )
+
+
+def _fixed_runtime() -> Json:
+    """Expressions are judged before they come here, by a limit far above Envoy's own of 100."""
+    return {
+        "name": "inferway",
+        "static_layer": {"re2.max_program_size.error_level": PROGRAM_SIZE_MAX},
+    }
 
 
 def _internal_listeners() -> Json:

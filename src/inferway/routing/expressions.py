@@ -1,51 +1,29 @@
-r"""Regular expressions in manifests, checked before they reach the data plane.
+"""Regular expressions in manifests, checked before they reach the data plane.
 
-Problem: Envoy refuses a whole configuration for one expression that RE2 cannot read, so one bad
-route would freeze all others. Model: accept what both RE2 and Python's `re` understand, and refuse
-what only one of them does (look-around, back-references, atomic groups and possessive repetition on
-Python's side; `\p`, `\z`, `\Q` on RE2's). Not guaranteed: RE2's own memory limit, which depends on
-Envoy's settings; what slips through is reported by `Programmed`.
+Problem: Envoy refuses a whole configuration for one expression that its engine, RE2, cannot read or
+finds too large, so one bad route would freeze all others. Model: RE2 itself is asked, with the
+options that Envoy compiles with. Its program may have so many instructions and no more: the limit
+is Envoy's too (bootstrap.py), and bounds the memory and time that one match can cost.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
+import re2
 
-REPETITION_MAX = 1000  # RE2's limit for {n,m}
-
-_ESCAPED = re.compile(r"\\[^1-9]", re.DOTALL)
-_CLASS = re.compile(r"\[\^?\]?[^\]]*\]")
-_PYTHON_ESCAPES = (r"\Z", r"\u", r"\U", r"\N")
-_PYTHON_ONLY = {
-    "look-around": re.compile(r"\(\?<?[=!]"),
-    "a back-reference": re.compile(r"\\[1-9]|\(\?P="),
-    "an atomic group": re.compile(r"\(\?>"),
-    "a condition": re.compile(r"\(\?\("),
-    "a comment": re.compile(r"\(\?#"),
-    "a flag other than i, m and s": re.compile(r"\(\?[ims-]*[aLux]"),
-    "possessive repetition": re.compile(r"[*+?}]\+"),
-}
-_REPETITION = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+# A literal takes one instruction per byte, a class of Unicode letters some hundred.
+PROGRAM_SIZE_MAX = 10_000
 
 
 def expression_problem(expression: str) -> str:
     """Why an expression cannot be used; empty when it can."""
+    options = re2.Options()
+    options.log_errors = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about syntax that may change in Python only
-            re.compile(expression)
-    except (re.error, OverflowError, RecursionError) as error:
-        return str(error)
-    for escape in _ESCAPED.findall(expression):
-        if escape in _PYTHON_ESCAPES:
-            return f"{escape} is not supported"
-    # Escaped characters and classes are read away, so that what is left is syntax.
-    syntax = _CLASS.sub("[]", _ESCAPED.sub("_", expression))
-    for construct, pattern in _PYTHON_ONLY.items():
-        if pattern.search(syntax):
-            return f"{construct} is not supported"
-    for found in _REPETITION.finditer(syntax):
-        if any(int(number) > REPETITION_MAX for number in found.groups() if number):
-            return f"repetition of more than {REPETITION_MAX} is not supported"
+        size = int(re2.compile(expression, options).programsize)
+    except re2.error as error:
+        return b" ".join(error.args).decode(errors="replace")
+    except UnicodeEncodeError as error:
+        return f"not Unicode text: {error.reason}"
+    if size > PROGRAM_SIZE_MAX:
+        return f"too large: {size} instructions of RE2, at most {PROGRAM_SIZE_MAX}"
     return ""

@@ -8,15 +8,20 @@ import json
 import math
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from inferway.envoy.conversation import ProgrammingPhase
 
 from .manifests import pool, route, server, to_pool, to_server, translated
 from .picker import picker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from inferway.routing.model import RoutingModel
 
 pytestmark = pytest.mark.hermetic
 
@@ -151,3 +156,40 @@ async def test_no_client_can_tell_how_a_mirror_is(gateway, model_server, path: s
             assert time.monotonic() - started < GATEWAY_TIMEOUT_S / 2
             await until(lambda: slow.requests >= 5 and failing.requests >= 5)
             assert breaking.requests >= 5
+
+
+async def test_mirrors_come_and_go_under_load(gateway, model_server) -> None:
+    """No request fails while a mirror is added, changed and removed; copies follow."""
+    live, test = await model_server("live"), await model_server("test")
+    found: list[int] = []
+    stopped = asyncio.Event()
+
+    def manifests(filters: str) -> RoutingModel:
+        return translated(
+            server("live", live.port),
+            server("test", test.port),
+            route(f"{{filters: [{filters}], backendRefs: [{to_server('live')}]}}"),
+        ).model
+
+    async def load() -> None:
+        while not stopped.is_set():
+            status, _text = await gateway.get("/")
+            found.append(status)
+
+    one_listener = manifests("")
+    await gateway.serve(one_listener)
+    async with asyncio.TaskGroup() as tasks:
+        for _client in range(4):
+            tasks.create_task(load())
+        for number in range(6):
+            filters = mirror(to_server("test"), f", percent: {100 - number}")
+            changed = manifests(filters if number % 2 == 0 else "")
+            # On the port that is being asked already.
+            listeners = (replace(changed.listeners[0], port=one_listener.listeners[0].port),)
+            state = await gateway.offer(gateway.snapshot(replace(changed, listeners=listeners)))
+            assert state.phase is ProgrammingPhase.PROGRAMMED, state.rejections
+            before = test.requests
+            if number % 2 == 0:
+                await until(lambda before=before: test.requests > before + 20)
+        stopped.set()
+    assert set(found) == {200}

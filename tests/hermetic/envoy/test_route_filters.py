@@ -234,3 +234,34 @@ async def test_cors(gateway, model_server) -> None:
     async with gateway.client.get(gateway.url + "/", headers=headers) as answer:
         assert answer.headers["access-control-allow-origin"] == "https://a.example.com"
         assert (await answer.json())["server"] == "a"
+
+
+async def test_long_names_are_no_problem(gateway, model_server) -> None:
+    """Where we make expressions of our own, Envoy takes the longest that a manifest may hold."""
+    prefix = "/" + "/".join(["p" * 50] * 19)
+    host = ".".join(["h" * 50] * 4)
+    rewrite = "{type: ReplacePrefixMatch, replacePrefixMatch: /}"
+    session = f"{{sessionName: {'s' * 128}}}"
+    cors = f"{{allowOrigins: ['https://*.{host}']}}"
+    await serve(
+        gateway,
+        model_server,
+        f"""{{matches: [{{path: {{value: {prefix}}}}}], sessionPersistence: {session},
+          filters: [{{type: URLRewrite, urlRewrite: {{path: {rewrite}}}}},
+            {{type: CORS, cors: {cors}}}],
+          backendRefs: [{to_server("a")}, {to_server("a")}]}}""",
+    )
+    assert (await seen(gateway, f"{prefix}/x"))["path"] == "/x"
+    headers = {"origin": f"https://www.{host}"}
+    async with gateway.client.get(gateway.url + prefix, headers=headers) as answer:
+        assert answer.headers["access-control-allow-origin"] == headers["origin"]
+
+
+async def test_the_largest_expressions_that_we_accept_are_accepted_by_envoy(
+    gateway, model_server
+) -> None:
+    large = "(?:abcdefgh){1,1000}x{500}"
+    condition = f"{{type: RegularExpression, name: x-long, value: '{large}'}}"
+    await serve(gateway, model_server, f"{{matches: [{{headers: [{condition}]}}], {BACKEND}}}")
+    assert (await seen(gateway, "/", **{"x-long": "abcdefgh" * 3 + "x" * 500}))["path"] == "/"
+    assert (await gateway.get("/", **{"x-long": "x" * 500}))[0] == 404
