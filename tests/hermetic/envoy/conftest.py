@@ -67,6 +67,8 @@ class ModelServer:
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/health":
+            return web.Response()  # Envoy's own question, not a client's
         self.requests += 1
         path = self.mood or request.path
         if path == "/slow":
