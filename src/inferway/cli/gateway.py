@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from inferway.cli.supervise import Command, Part, PartFailedError, keep_up, leaves
+from inferway.control.addresses import on_this_machine
 from inferway.control.admin import Admin
 from inferway.control.health import HealthWatch
 from inferway.control.metrics import ControlMetrics
@@ -110,7 +111,8 @@ def checked_program(options: GatewayOptions, first: Snapshot, run: RunDirectory)
         )
     except MissingPartError as error:
         raise StartError(str(error)) from error
-    model = translate(first.resources, settings=options.routing).model
+    settings = on_this_machine(options.routing, first.resources)
+    model = translate(first.resources, settings=settings).model
     if not model.listeners:
         raise StartError(
             "the manifests give no listener to serve on (hint: `inferway validate` says why)"

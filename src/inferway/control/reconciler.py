@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inferway.control.addresses import on_this_machine
 from inferway.control.models import listed_models
 from inferway.control.resolver import Resolver
 from inferway.envoy.conversation import ProgrammingPhase
@@ -133,7 +134,8 @@ class Reconciler:
         started_s = self._clock()
         self.view.resources = snapshot.resources
         self.view.problems = snapshot.problems
-        self.view.translation = translate(snapshot.resources, settings=self._routing)
+        settings = on_this_machine(self._routing, snapshot.resources)
+        self.view.translation = translate(snapshot.resources, settings=settings)
         self._metrics.show_certificates(self.view.translation.model.certificates.values())
         self._metrics.translate_seconds.observe(self._clock() - started_s)
         if self._changed_at is None:

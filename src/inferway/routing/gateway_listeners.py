@@ -21,7 +21,7 @@ from inferway.routing.hostnames import ANY, pattern
 from inferway.routing.status import Refusal, combined
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from inferway.resources import Gateway
     from inferway.resources.gateway import Listener
@@ -69,12 +69,15 @@ class GatewayListener:
 
 @dataclass(frozen=True, slots=True)
 class ServedGateway:
-    """One of our Gateways with judged listeners; `refusal` when none of them may be served."""
+    """One of our Gateways with judged listeners; `refusal` when none of them may be served.
+    `unusable` are the addresses that it asks for and cannot have; it listens on the others.
+    """
 
     gateway: Gateway
     addresses: tuple[str, ...]
     listeners: tuple[GatewayListener, ...]
     refusal: Refusal | None
+    unusable: tuple[str, ...] = ()
 
 
 def judge(
@@ -100,7 +103,9 @@ def _judge_alone(
 ) -> ServedGateway:
     gateway = ours.gateway
     refusal = ours.refusal or _gateway_refusal(gateway)
-    addresses = _addresses(gateway, settings) if refusal is None else ()
+    asked = _addresses(gateway, settings) if refusal is None else ()
+    unusable = tuple(one for one in asked if one in settings.unusable_addresses)
+    addresses = tuple(one for one in asked if one not in unusable)
     listeners = []
     for spec in gateway.spec.listeners:
         shown = listener_certificates(spec, gateway.namespace, certificates)
@@ -117,7 +122,7 @@ def _judge_alone(
             refusal=Refusal("Invalid", refusal.message) if refusal else _refusal(spec, gateway),
         )
         listeners.append(listener)
-    return ServedGateway(gateway, addresses, tuple(listeners), refusal)
+    return ServedGateway(gateway, addresses, tuple(listeners), refusal, unusable)
 
 
 def _gateway_refusal(gateway: Gateway) -> Refusal | None:
@@ -134,6 +139,16 @@ def _gateway_refusal(gateway: Gateway) -> Refusal | None:
             "InvalidParameters", "spec.infrastructure.parametersRef is not supported; remove it"
         )
     return None
+
+
+def requested_addresses(gateways: Iterable[Gateway]) -> frozenset[str]:
+    """The IP addresses that Gateways name."""
+    return frozenset(
+        address.value
+        for gateway in gateways
+        for address in gateway.spec.addresses
+        if address.type == "IPAddress" and _is_ip(address.value)
+    )
 
 
 def _is_ip(text: str) -> bool:

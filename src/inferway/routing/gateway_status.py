@@ -2,7 +2,8 @@
 
 Problem: the Gateway API fixes which conditions and reasons say what; a client decides by them.
 Model: a pure rendering of `ServedGateway`. A Gateway is accepted when at least one of its listeners
-is served; the reason ListenersNotValid tells that not all are.
+is served; the reason ListenersNotValid tells that not all are. An address that it cannot have makes
+it not programmed, while it listens on the others.
 """
 
 from __future__ import annotations
@@ -38,12 +39,20 @@ def gateway_status(served: ServedGateway, attached: Mapping[str, int]) -> Object
                 name=listener.spec.name,
                 supported_kinds=listener.kinds,
                 attached_routes=attached.get(listener.name, 0),
-                conditions=_listener_conditions(listener, generation),
+                conditions=_listener_conditions(listener, generation, _unusable(served)),
                 certificates=tuple(one.name for one in listener.certificates),
             )
             for listener in served.listeners
         ),
     )
+
+
+def _unusable(served: ServedGateway) -> Refusal | None:
+    """The addresses that the Gateway cannot have, if any."""
+    if not served.unusable:
+        return None
+    names = ", ".join(served.unusable)
+    return Refusal("AddressNotUsable", f"spec.addresses: this machine cannot listen on {names}")
 
 
 def _gateway_conditions(served: ServedGateway, generation: int) -> Conditions:
@@ -58,16 +67,21 @@ def _gateway_conditions(served: ServedGateway, generation: int) -> Conditions:
             unmet("Programmed", Refusal("Invalid", refusal.message), generation=generation),
         )
     reason = "ListenersNotValid" if invalid else "Accepted"
+    unusable = _unusable(served)
     return (
         met("Accepted", reason, generation=generation, message=words),
-        pending_programming(generation),
+        unmet("Programmed", unusable, generation=generation)
+        if unusable
+        else pending_programming(generation),
     )
 
 
-def _listener_conditions(listener: GatewayListener, generation: int) -> Conditions:
+def _listener_conditions(
+    listener: GatewayListener, generation: int, unusable: Refusal | None
+) -> Conditions:
     refusal = listener.refusal or listener.conflict
     accepted = verdict("Accepted", refusal, generation=generation)
-    unserved = listener.unserved
+    unserved = listener.unserved or (None if listener.addresses else unusable)
     programmed = (
         unmet("Programmed", Refusal("Invalid", unserved.message), generation=generation)
         if unserved

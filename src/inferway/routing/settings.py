@@ -21,3 +21,5 @@ class RoutingSettings:
     port: int = 8080  # of the Gateway that is made up when the manifests have none
     default_policy: str = "marginal-cost"  # of pools that name none
     policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
+    # Addresses that Gateways ask for and this machine cannot listen on.
+    unusable_addresses: frozenset[str] = frozenset()
