@@ -223,6 +223,12 @@ MANIFESTS: dict[str, dict[str, Any]] = {
         "stringData": {"tls.key": "b"},
         "immutable": True,
     },
+    "ConfigMap": {
+        "metadata": METADATA,
+        "data": {"notes": "any"},
+        "binaryData": {"key": "AAAA"},
+        "immutable": True,
+    },
     "Service": {
         "metadata": METADATA,
         "spec": {
@@ -417,7 +423,13 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 }
 
 Path = tuple[str | int, ...]
-FREE_PLACES = {("Service", "spec", "selector"), ("Secret", "data"), ("Secret", "stringData")}
+FREE_PLACES = {
+    ("Service", "spec", "selector"),
+    ("ConfigMap", "data"),
+    ("ConfigMap", "binaryData"),
+    ("Secret", "data"),
+    ("Secret", "stringData"),
+}
 FREE_MAPPINGS = ("labels", "annotations", "matchLabels", "options", "deprecatedTopology")
 
 

@@ -3,11 +3,13 @@
 //! A bad value refuses the configuration, so that Envoy keeps the last good one and the control plane
 //! sees the rejection. Fields, units and defaults are described in docs/filter-config.md.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use crate::fallback::Fallback;
+use crate::reply;
 
 /// A socket address longer than this does not fit into `sockaddr_un`.
 const SOCKET_BYTES_MAX: usize = 107;
@@ -71,6 +73,9 @@ pub struct RouteConfig {
     pub body_bytes_max: u64,
     #[serde(default = "strip_headers_default")]
     pub strip_headers: Vec<String>,
+    /// Model name to base model.
+    #[serde(default)]
+    pub base_models: HashMap<String, String>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -135,6 +140,10 @@ impl RouteConfig {
             ));
         }
         check_header_names("strip_headers", &config.strip_headers)?;
+        let mut bases = config.base_models.values();
+        if let Some(bad) = bases.find(|base| !reply::is_header_value(base.as_bytes())) {
+            return Err(format!("base_models: not a header value: {bad:?}"));
+        }
         Ok(config)
     }
 }
@@ -227,6 +236,8 @@ mod tests {
             r#"{"body_byte_max": 5}"#,
             r#"{"strip_headers": ["X-Upper"]}"#,
             r#"{"strip_headers": [""]}"#,
+            r#"{"base_models": {"bot": "a\nb"}}"#,
+            r#"{"base_models": {"bot": ""}}"#,
             "[",
         ] {
             assert!(RouteConfig::decode(json.as_bytes()).is_err(), "{json}");

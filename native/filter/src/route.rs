@@ -20,6 +20,7 @@ use crate::rename::ROOM_BYTES;
 use crate::reply;
 
 pub const MODEL_HEADER: &str = "x-gateway-model-name";
+pub const BASE_MODEL_HEADER: &str = "x-gateway-base-model-name";
 /// A model name becomes a header, so it stays far below header limits.
 pub const MODEL_BYTES_MAX: usize = 1024;
 
@@ -252,7 +253,12 @@ impl RouteFilter {
             Err(malformed) => return Step::Reply(reply::malformed(seen.kind, malformed)),
         };
         match usable_model(seen.kind, &fields) {
-            Ok(model) => stream.set_request_header(MODEL_HEADER, Some(model.as_bytes())),
+            Ok(model) => {
+                stream.set_request_header(MODEL_HEADER, Some(model.as_bytes()));
+                if let Some(base) = config.base_models.get(model) {
+                    stream.set_request_header(BASE_MODEL_HEADER, Some(base.as_bytes()));
+                }
+            }
             Err(_) if seen.kind == Kind::Other => {}
             Err(reply) => return Step::Reply(reply),
         }

@@ -245,3 +245,16 @@ fn model_names_that_cannot_be_headers_are_refused() {
         );
     }
 }
+
+#[test]
+fn the_base_model_is_set_for_names_that_have_one() {
+    for (model, base) in [("bot", Some("llama")), ("other", None)] {
+        let mut bench = Bench::post("/v1/completions");
+        let bases = [("bot".to_owned(), "llama".to_owned())];
+        bench.config.base_models = bases.into_iter().collect();
+        bench.headers(false);
+        let body = format!(r#"{{"model": "{model}"}}"#);
+        assert_eq!(bench.body(&[body.as_bytes()], true), BodyStatus::Continue);
+        assert_eq!(bench.stream.header(BASE_MODEL_HEADER).as_deref(), base);
+    }
+}

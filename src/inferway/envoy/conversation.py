@@ -8,7 +8,8 @@ what is missing and ends the round:
 
 1. clusters: the wanted ones and those that are there already (nothing is removed yet), with their
    endpoints; these also again for every cluster that changed, because Envoy warms it anew;
-2. listeners, and what they name (routes, certificates): now traffic follows the new configuration;
+2. listeners, and what they name (routes, certificates, filter configurations): now traffic follows
+   the new configuration;
 3. clusters: without the ones that nothing refers to any more.
 
 Invariants: at most one reply per type is unanswered, so a slow Envoy bounds our memory; what Envoy
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 # Envoy asks for these types as a whole; for the others it names the resources it needs.
 _WHOLE = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER})
 # What listeners name; Envoy asks for it once it has them.
-_NAMED_BY_LISTENERS = (ResourceType.ROUTES, ResourceType.SECRET)
+_NAMED_BY_LISTENERS = (ResourceType.ROUTES, ResourceType.SECRET, ResourceType.EXTENSION)
 
 
 class ProgrammingPhase(StrEnum):
@@ -173,7 +174,7 @@ class Conversation:
     ) -> _StepResult:
         channel = self._channels[kind]
         if not channel.subscribed:
-            # Envoy asks for endpoints and routes only when something needs them.
+            # Envoy asks for the other types only when something needs them.
             needless = kind not in _WHOLE and not wanted.resources
             return _StepResult.DONE if needless else _StepResult.WAITING
         if channel.sent is not None:

@@ -1,5 +1,8 @@
 """Our two in-process filters, as Envoy's configuration names them.
 
+The configuration of `route` knows base models, which come and go with adapters. It travels by
+itself (ECDS), so a change of it touches no listener, route or connection.
+
 `route` reads the body and sets the model header before a route is chosen; `pick` asks the picker
 where an in-pool request goes. Both live in one dynamic module. Their own settings are JSON text
 (docs/filter-config.md). A route that does not lead to a pool has no `pick` settings and passes it.
@@ -10,14 +13,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from inferway.envoy.messages import Json, typed
+from inferway.envoy.base_models import base_models
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from inferway.envoy.routes import Models
     from inferway.envoy.settings import EnvoySettings
-    from inferway.routing.model import Pool
+    from inferway.routing.model import Pool, RoutingModel
 
 MODULE = "inferway_filter"
 ROUTE_FILTER = "inferway.route"
@@ -25,6 +30,7 @@ PICK_FILTER = "inferway.pick"
 
 _MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
 _PACKAGE = "envoy.extensions.filters.http.dynamic_modules.v3"
+_FILTER = f"{_PACKAGE}.DynamicModuleFilter"
 
 
 def http_filters(
@@ -33,13 +39,32 @@ def http_filters(
     """The filters of a listener in order, without the router. Those `between` ours see the final
     route, and answer without a pick if they answer.
     """
-    # The listener itself removes headers that a client must not set, before anything looks at them.
-    route: Json = {"body_bytes_max": settings.body_bytes_max, "strip_headers": []}
+    pick: Json = {"socket": str(pick_socket), "hold_ms": settings.hold_ms}
+    discovery: Json = {
+        "config_source": {"ads": {}, "resource_api_version": "V3"},
+        "type_urls": [f"type.googleapis.com/{_FILTER}"],
+    }
     return [
-        _filter(ROUTE_FILTER, "route", route),
+        {"name": ROUTE_FILTER, "config_discovery": discovery},
         *between,
-        _filter(PICK_FILTER, "pick", {"socket": str(pick_socket), "hold_ms": settings.hold_ms}),
+        {"name": PICK_FILTER, "typed_config": _filter("pick", pick)},
     ]
+
+
+def filter_configurations(
+    model: RoutingModel, models: Models, settings: EnvoySettings
+) -> tuple[Resource, ...]:
+    """What listeners look up by the name of a filter; nothing without listeners."""
+    if not model.listeners:
+        return ()
+    route: Json = {
+        "body_bytes_max": settings.body_bytes_max,
+        # The listener itself removes headers that a client must not set, before anything looks.
+        "strip_headers": [],
+        "base_models": base_models(model, models),
+    }
+    content: Json = {"name": ROUTE_FILTER, "typed_config": _filter("route", route)}
+    return (resource(ResourceType.EXTENSION, content),)
 
 
 def pick_settings(pool: Pool) -> Json:
@@ -69,16 +94,13 @@ def _fallback(pool: Pool) -> Json:
     }
 
 
-def _filter(name: str, filter_name: str, config: Json) -> Json:
-    return {
-        "name": name,
-        "typed_config": typed(
-            f"{_PACKAGE}.DynamicModuleFilter",
-            dynamic_module_config=_MODULE_CONFIG,
-            filter_name=filter_name,
-            filter_config=_text(config),
-        ),
-    }
+def _filter(filter_name: str, config: Json) -> Json:
+    return typed(
+        _FILTER,
+        dynamic_module_config=_MODULE_CONFIG,
+        filter_name=filter_name,
+        filter_config=_text(config),
+    )
 
 
 def _text(config: Json) -> Json:

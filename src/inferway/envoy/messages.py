@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 # The imports register the message types that "@type" names in our resources refer to.
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -87,6 +88,7 @@ class ResourceType(StrEnum):
     LISTENER = _TYPE_PREFIX + "envoy.config.listener.v3.Listener"
     ROUTES = _TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
     SECRET = _TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+    EXTENSION = _TYPE_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ def _new(kind: ResourceType) -> Message:
             message = route_pb2.RouteConfiguration()
         case ResourceType.SECRET:
             message = secret_pb2.Secret()
+        case ResourceType.EXTENSION:
+            message = extension_pb2.TypedExtensionConfig()
     return message
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inferway.envoy.clusters import Resolved, clusters, load_assignments
+from inferway.envoy.filters import filter_configurations
 from inferway.envoy.listeners import listeners
 from inferway.envoy.messages import Resource, ResourceType
 from inferway.envoy.mirror_listeners import mirror_listeners
@@ -56,6 +57,7 @@ class Snapshot:
     listeners: ResourceSet
     routes: ResourceSet
     secrets: ResourceSet = field(default_factory=lambda: ResourceSet.of(()))
+    extensions: ResourceSet = field(default_factory=lambda: ResourceSet.of(()))
 
     @property
     def version(self) -> str:
@@ -75,6 +77,8 @@ class Snapshot:
                 return self.routes
             case ResourceType.SECRET:
                 return self.secrets
+            case ResourceType.EXTENSION:
+                return self.extensions
 
 
 def build_snapshot(
@@ -102,6 +106,7 @@ def build_snapshot(
         ),
         routes=ResourceSet.of(route_configurations(model, models, settings)),
         secrets=ResourceSet.of(secrets(model)),
+        extensions=ResourceSet.of(filter_configurations(model, models, settings)),
     )
 
 

@@ -7,6 +7,7 @@ file, line and field. Invariant: an object that exists is valid by itself. What 
 do: resolve references between objects, which is routing's, and read files, which is sources'.
 """
 
+from .config_map import ConfigMap
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
@@ -27,6 +28,7 @@ from .secret import Secret
 from .service import Service
 
 __all__ = [
+    "ConfigMap",
     "EndpointSlice",
     "Entry",
     "GCPBackendPolicy",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .config_map import ConfigMap
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
@@ -70,6 +71,7 @@ KINDS = (
     ),
     KindInfo("Namespace", ("v1",), "namespaces", ("ns",), namespaced=False, model=Namespace),
     KindInfo("Secret", ("v1",), "secrets", (), namespaced=True, model=Secret),
+    KindInfo("ConfigMap", ("v1",), "configmaps", ("cm",), namespaced=True, model=ConfigMap),
     KindInfo("Service", ("v1",), "services", ("svc",), namespaced=True, model=Service),
     KindInfo(
         "EndpointSlice",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
 
+from .config_map import ConfigMap
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
@@ -30,7 +31,8 @@ from .secret import Secret
 from .service import Service
 
 Resource = (
-    EndpointSlice
+    ConfigMap
+    | EndpointSlice
     | GCPBackendPolicy
     | Gateway
     | GatewayClass

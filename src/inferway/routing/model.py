@@ -186,3 +186,4 @@ class RoutingModel:
     pools: dict[str, Pool] = field(default_factory=dict)
     server_groups: dict[str, ServerGroup] = field(default_factory=dict)
     certificates: dict[str, Certificate] = field(default_factory=dict)  # that listeners use
+    base_models: tuple[tuple[str, str], ...] = ()  # (model, its base model), as ConfigMaps say

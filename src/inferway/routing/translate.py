@@ -17,11 +17,19 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Secret, Service
+from inferway.resources import (
+    ConfigMap,
+    EndpointSlice,
+    Namespace,
+    ReferenceGrant,
+    Secret,
+    Service,
+)
 from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
 from inferway.routing.backend_policies import judge_backend_policies
 from inferway.routing.backends import Backends
+from inferway.routing.base_models import judge_base_models
 from inferway.routing.certificates import Certificates
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
@@ -103,6 +111,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
 
     rewrites = judge_rewrites(resources.models, resources.model_rewrites, resources.pools)
     objectives = judge_objectives(resources.objectives, resources.pools, rewrites.priorities)
+    bases, base_warnings = judge_base_models(resources.of_kind(ConfigMap))
     servers = ServerIndex(resources.model_servers)
     services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
     pools, pool_warnings = build_pools(
@@ -148,6 +157,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
             },
             listeners=model_listeners(gateways.values(), attached.served),
             certificates=used_certificates(gateways.values()),
+            base_models=bases,
         ),
         statuses=tuple(sorted(statuses, key=lambda one: (one.key.kind, *one.key[2:], one.key))),
         warnings=(
@@ -157,6 +167,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
             *pool_warnings,
             *rewrites.warnings,
             *policies.warnings,
+            *base_warnings,
             *attached.warnings,
         ),
     )

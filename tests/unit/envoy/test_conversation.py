@@ -13,6 +13,7 @@ from inferway.envoy.snapshot import ResourceSet, Snapshot
 CLUSTER, ENDPOINTS = ResourceType.CLUSTER, ResourceType.ENDPOINTS
 LISTENER, ROUTES = ResourceType.LISTENER, ResourceType.ROUTES
 SECRET = ResourceType.SECRET
+EXTENSION = ResourceType.EXTENSION
 
 
 def resources(kind: ResourceType, contents: dict[str, str]) -> ResourceSet:
@@ -25,6 +26,7 @@ def snapshot(
     endpoints: dict[str, str] | None = None,
     listeners: dict[str, str] | None = None,
     routes: dict[str, str] | None = None,
+    extensions: dict[str, str] | None = None,
 ) -> Snapshot:
     """Every cluster has endpoints unless said otherwise; one listener with one route table."""
     return Snapshot(
@@ -32,6 +34,7 @@ def snapshot(
         resources(ENDPOINTS, dict.fromkeys(clusters, "e1") if endpoints is None else endpoints),
         resources(LISTENER, {"l": "l1"} if listeners is None else listeners),
         resources(ROUTES, {"r": "r1"} if routes is None else routes),
+        extensions=resources(EXTENSION, extensions or {}),
     )
 
 
@@ -63,6 +66,8 @@ class Envoy:
             names = frozenset(self.held[CLUSTER])
         elif kind is ROUTES:
             names = self.routes_wanted
+        elif kind is EXTENSION:
+            names = frozenset({"f"})
         request = DiscoveryRequest(kind, self.nonces[kind], names, error)
         self.take(self.conversation.receive(request))
 
@@ -133,6 +138,19 @@ def test_empty_configuration_is_programmed(envoy: Envoy) -> None:
     envoy.offer(snapshot({}, listeners={}, routes={}))
     envoy.connect()
     assert envoy.log == [(CLUSTER, ()), (LISTENER, ())]
+    assert envoy.conversation.state.phase is ProgrammingPhase.PROGRAMMED
+
+
+def test_a_filter_s_configuration_goes_by_itself(envoy: Envoy) -> None:
+    """Traffic follows only when it is there; later nothing else is sent with it."""
+    envoy.offer(snapshot({"a": "c1"}, extensions={"f": "f1"}))
+    envoy.connect()
+    assert envoy.conversation.state.phase is ProgrammingPhase.PENDING
+    envoy.send(EXTENSION)
+    assert envoy.conversation.state.phase is ProgrammingPhase.PROGRAMMED
+    envoy.log.clear()
+    envoy.offer(snapshot({"a": "c1"}, extensions={"f": "f2"}))
+    assert envoy.log == [(EXTENSION, ("f",))]
     assert envoy.conversation.state.phase is ProgrammingPhase.PROGRAMMED
 
 

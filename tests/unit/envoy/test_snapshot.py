@@ -82,6 +82,20 @@ def test_versions_change_only_with_their_own_type() -> None:
         assert moved.of(kind).version == before.of(kind).version
 
 
+def test_a_new_adapter_touches_no_listener() -> None:
+    model = model_of(Route("r", RouteMatch(), (TO_POOL,)))
+    base = ModelInfo("llama", 1)
+    before = snapshot_of(model, models=(base,))
+    after = snapshot_of(model, models=(base, ModelInfo("bot", 2, parent="llama")))
+    assert after.extensions.version != before.extensions.version
+    for kind in (ResourceType.CLUSTER, ResourceType.ENDPOINTS, ResourceType.LISTENER):
+        assert after.of(kind).version == before.of(kind).version
+    (one,) = after.extensions.resources.values()
+    config = json.loads(json.loads(resource_json(one))["typed_config"]["filter_config"]["value"])
+    assert config["base_models"] == {"bot": "llama", "llama": "llama"}
+    assert snapshot_of(RoutingModel()).extensions.resources == {}
+
+
 def test_order_of_resources_does_not_matter_for_the_version() -> None:
     a, b = (
         resource(ResourceType.ENDPOINTS, {"cluster_name": name, "endpoints": []}) for name in "ab"
