@@ -17,19 +17,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from inferway.resources import (
-    ConfigMap,
-    EndpointSlice,
-    Namespace,
-    ReferenceGrant,
-    Secret,
-    Service,
-)
+from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Secret, Service
 from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
 from inferway.routing.backend_policies import judge_backend_policies
 from inferway.routing.backends import Backends
-from inferway.routing.base_models import judge_base_models
 from inferway.routing.certificates import Certificates
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
@@ -40,10 +32,9 @@ from inferway.routing.grants import Grants
 from inferway.routing.hostnames import pattern
 from inferway.routing.listeners import model_listeners, used_certificates
 from inferway.routing.model import RoutingModel, ServerGroup
+from inferway.routing.names import judge_names
 from inferway.routing.namespaces import NamespaceLabels
-from inferway.routing.objectives import judge_objectives
 from inferway.routing.pools import ServerIndex, build_pools, server_statuses
-from inferway.routing.rewrites import judge_rewrites
 from inferway.routing.rules import route_program
 from inferway.routing.services import Services
 from inferway.routing.splits import shared_names
@@ -109,17 +100,11 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     gateways = {one.gateway.qualified_name: one for one in judged}
     foreign = {one.qualified_name for one in resources.gateways} - gateways.keys()
 
-    rewrites = judge_rewrites(resources.models, resources.model_rewrites, resources.pools)
-    objectives = judge_objectives(resources.objectives, resources.pools, rewrites.priorities)
-    bases, base_warnings = judge_base_models(resources.of_kind(ConfigMap))
+    names = judge_names(resources)
     servers = ServerIndex(resources.model_servers)
     services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
     pools, pool_warnings = build_pools(
-        resources.pools,
-        servers,
-        objectives.by_pool,
-        rewrites.by_pool,
-        settings,
+        resources.pools, servers, names.objectives, names.rewrites, settings
     )
     backends = Backends(
         pools=pools,
@@ -142,8 +127,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         *(gateway_status(one, counts) for one in gateways.values()),
         *(status for status in attached.statuses if status.key in written),
         *(_pool_status(one, attached.pool_parents, settings) for one in pools.values()),
-        *objectives.statuses,
-        *rewrites.statuses,
+        *names.statuses,
         *policies.statuses,
         *server_statuses(resources.model_servers, pools.values(), plain),
     ]
@@ -157,7 +141,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
             },
             listeners=model_listeners(gateways.values(), attached.served),
             certificates=used_certificates(gateways.values()),
-            base_models=bases,
+            base_models=names.base_models,
         ),
         statuses=tuple(sorted(statuses, key=lambda one: (one.key.kind, *one.key[2:], one.key))),
         warnings=(
@@ -165,9 +149,8 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
             *class_warnings,
             *gateway_warnings(one.gateway for one in ours),
             *pool_warnings,
-            *rewrites.warnings,
+            *names.warnings,
             *policies.warnings,
-            *base_warnings,
             *attached.warnings,
         ),
     )

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.hermetic
 GOLDEN = Path(__file__).parents[2] / "golden/xds"
-CASES = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem != "bootstrap")
+# `https` cannot be taken as recorded: its private keys are left out.
+LEFT_OUT = ("bootstrap", "https")
+CASES = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem not in LEFT_OUT)
 
 
 def to_one_server(build, port: int):
