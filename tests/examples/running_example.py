@@ -53,7 +53,7 @@ class Example:
 
 
 def copy_of(name: str, folder: Path) -> Example:
-    """The example with every port of its manifests replaced by a free one."""
+    """The example with every port of its manifests replaced by a free one; the Gateway's first."""
     example = Example(folder / name)
     shutil.copytree(EXAMPLES / name, example.folder)
     files = sorted(example.manifests.glob("*.yaml"))
@@ -81,16 +81,16 @@ async def running_example(
 async def serving(example: Example, *, models: tuple[str, ...]) -> AsyncIterator[RunningGateway]:
     arguments = ("--simulate", "--speed", SPEED, str(example.manifests))
     async with running_gateway(example.folder, *arguments) as gateway:
-        gateway.port = int(example.ports["8080"])
-        await gateway.until(f"{models} are listed", lambda: _lists(gateway, models))
+        gateway.port = int(next(iter(example.ports.values())))  # of the Gateway, not of --port
+        await gateway.until(f"{models} are known", lambda: _known(gateway, models))
         yield gateway
 
 
-async def _lists(gateway: RunningGateway, models: tuple[str, ...]) -> bool:
-    async with gateway.session.get(f"{gateway.url}/v1/models") as reply:
-        if reply.status != 200:
-            return False
-        return set(models) <= {one["id"] for one in (await reply.json())["data"]}
+async def _known(gateway: RunningGateway, models: tuple[str, ...]) -> bool:
+    """Whether every endpoint is ready and has told what it serves, and these are among it."""
+    endpoints = [one for pool in (await gateway.status())["pools"] for one in pool["endpoints"]]
+    told = [set(endpoint["models"]) for endpoint in endpoints if endpoint["ready"]]
+    return len(told) == len(endpoints) and all(told) and set(models) <= set().union(*told)
 
 
 async def answered_by(gateway: RunningGateway, bodies: Sequence[dict[str, Any]]) -> Counter[str]:
