@@ -262,8 +262,9 @@ class Reconciler:
         programming = self._programming()
         now = self._now()
         expiring = remarks(translation.model.certificates.values(), now)
-        for name in expiring.keys() - self._seen.expiring.keys():
-            log.warning("certificate_dates", problem=expiring[name])
+        for name, remark in expiring.items():
+            if self._seen.expiring.get(name) != remark:
+                log.warning("certificate_dates", problem=remark)
         same = self._seen.programming == programming and self._seen.expiring == expiring
         if self._seen.status_of is translation and same:
             return
