@@ -34,6 +34,8 @@ from inferway.resources.schema import json_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    import typer
+
 HERE = Path(__file__).parent
 BLOCK = re.compile(
     r"(?P<start><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
@@ -250,10 +252,14 @@ def engine_constants() -> Iterator[str]:
 # Commands
 
 
-def commands() -> Iterator[str]:
-    for info in app.registered_commands:
+def commands(of: typer.Typer = app, prefix: str = "") -> Iterator[str]:
+    """Every command, those of groups under their whole name."""
+    for info in of.registered_commands:
         if info.callback is not None:
-            yield from command(info.name or info.callback.__name__, info.callback)
+            yield from command(prefix + (info.name or info.callback.__name__), info.callback)
+    for group in of.registered_groups:
+        if group.typer_instance is not None:
+            yield from commands(group.typer_instance, f"{prefix}{group.name} ")
 
 
 def command(name: str, callback: Callable[..., object]) -> Iterator[str]:
@@ -279,7 +285,7 @@ def parameter(one: inspect.Parameter, hint: Any) -> tuple[str, str, str, str]:
     plain = typing.get_args(kind)[0] if many else kind
     if type(info).__name__ == "ArgumentInfo":
         shown = one.name.upper().removesuffix("S" if many else "") + (" …" if many else "")
-        name = f"`{shown}`"
+        name = f"`{info.metavar or shown}`"
     else:
         # Typer takes the first spelling for a default until it builds the command.
         written = [info.default] if isinstance(info.default, str) else []
@@ -292,7 +298,7 @@ def parameter(one: inspect.Parameter, hint: Any) -> tuple[str, str, str, str]:
 
 
 def parameter_words(kind: type, info: Any) -> str:
-    if info.metavar:
+    if info.metavar and type(info).__name__ == "OptionInfo":
         return f"`{info.metavar}`"
     if kind is bool:
         return "flag"

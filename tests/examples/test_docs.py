@@ -84,6 +84,14 @@ def subcommands() -> dict[str, typer.core.TyperCommand]:
     return group.commands  # type: ignore[return-value]
 
 
+def resolved(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
+    """The command that the words name, through groups, and the rest of them."""
+    command, rest = subcommands()[words[0]], words[1:]
+    while isinstance(command, typer.core.TyperGroup) and rest:
+        command, rest = command.commands[rest[0]], rest[1:]  # type: ignore[assignment]
+    return command, rest
+
+
 def options_of(command: typer.core.TyperCommand) -> set[str]:
     return {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
 
@@ -100,7 +108,8 @@ def test_shown_commands_exist(place: str, words: list[str]) -> None:
     if words[0].startswith("-"):
         assert words[0] in {"--version", "--help", "--install-completion"}, place
         return
-    context = subcommands()[words[0]].make_context(words[0], words[1:])
+    command, rest = resolved(words)
+    context = command.make_context(words[0], rest)
     kind = context.params.get("kind")
     assert kind is None or find_kind(kind), f"{place}: no kind: {kind}"
     assert context.params.get("policy", "random") in POLICIES, place
@@ -110,7 +119,8 @@ def test_shown_commands_exist(place: str, words: list[str]) -> None:
 def test_mentioned_commands_exist(page: str, words: list[str]) -> None:
     if words[0] == "COMMAND" or words[0].startswith("-"):
         return
-    known = options_of(subcommands()[words[0]]) | {"--help"}
+    command, _rest = resolved([word for word in words if re.fullmatch(r"[a-z-]+", word)])
+    known = options_of(command) | {"--help"}
     options = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
     assert options <= known, page
 

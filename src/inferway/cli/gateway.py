@@ -29,6 +29,8 @@ from inferway.control.admin import Admin
 from inferway.control.health import HealthWatch
 from inferway.control.metrics import ControlMetrics
 from inferway.control.reconciler import Outputs, Reconciler, refusal_text
+from inferway.control.rollout_report import report
+from inferway.control.rollouts import RolloutDriver
 from inferway.envoy.admin import AdminUnavailableError
 from inferway.envoy.ads import AdsServer
 from inferway.envoy.binary import MissingPartError, find_envoy, find_filter
@@ -41,12 +43,15 @@ from inferway.observability.logging import LogLevel, get_logger
 from inferway.picker.config import PickerConfig, ScrapeConfig
 from inferway.picker.link_server import PickerLink
 from inferway.routing.translate import translate
+from inferway.sources.object_files import ObjectFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from inferway.envoy.logs import EnvoyLine
     from inferway.picker.config import PickerStatus
+    from inferway.resources import ResourceKey
+    from inferway.resources.text_edit import ObjectName
     from inferway.routing.settings import RoutingSettings
     from inferway.sources.snapshot import Snapshot
 
@@ -173,6 +178,13 @@ class Gateway:
             clock=asyncio.get_running_loop().time,
             now=lambda: datetime.now(UTC),
         )
+        self.rollouts = RolloutDriver(
+            self.reconciler,
+            ObjectFiles(self._file_of),
+            picker_status=self._picker_status,
+            metrics=self.metrics,
+            now=lambda: datetime.now(UTC),
+        )
         self.picker = Command("picker", self._picker_command())
         self.simulator = Command("simulator", self._simulator_command())
         self.envoy = EnvoyPart(program)
@@ -221,6 +233,7 @@ class Gateway:
                 tasks.create_task(self.link.serve(self._control_socket)),
                 tasks.create_task(self.reconciler.run(self._snapshots)),
                 tasks.create_task(self.health.run()),
+                tasks.create_task(self.rollouts.run()),
                 *(
                     tasks.create_task(keep_up(part, self._stopping, on_restart=self._on_restart))
                     for part in parts
@@ -308,6 +321,8 @@ class Gateway:
             own_metrics=self.metrics.text,
             envoy_metrics=self._envoy_metrics,
             ready=lambda: self.ready,
+            rollouts=self._rollout_reports,
+            directory=str(Path.cwd()),
         )
         runner = web.AppRunner(admin.application(), access_log=None)
         await runner.setup()
@@ -338,6 +353,17 @@ class Gateway:
             },
             "simulator": {"pid": self.simulator.pid, "restarts": self.simulator.restarts},
         }
+
+    def _file_of(self, name: ObjectName) -> str | None:
+        """The manifest file that holds an object."""
+        for key, entry in self.reconciler.view.resources.entries.items():
+            if (key.kind, key.namespace, key.name) == (name.kind, name.namespace, name.name):
+                return entry.origin.file
+        return None
+
+    def _rollout_reports(self) -> dict[ResourceKey, dict[str, object]]:
+        now = datetime.now(UTC)
+        return {key: report(live, now=now) for key, live in self.rollouts.live.items()}
 
     def _picker_status(self) -> PickerStatus | None:
         return self.link.status

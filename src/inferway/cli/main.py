@@ -10,6 +10,7 @@ import typer
 
 from inferway import __version__
 from inferway.cli import demo_command, get, lora_sync, picker, run, sim, validate
+from inferway.cli.rollout.group import app as rollout_app
 
 app = typer.Typer(
     name="inferway",
@@ -44,6 +45,7 @@ app.command(rich_help_panel="Gateway")(sim.sim)
 app.command(rich_help_panel="Resources")(validate.validate)
 app.command(rich_help_panel="Resources")(get.get)
 app.command(rich_help_panel="Resources")(get.describe)
+app.add_typer(rollout_app, name="rollout", rich_help_panel="Resources")
 app.command(rich_help_panel="Parts")(picker.picker)
 app.command("lora-sync", rich_help_panel="Parts")(lora_sync.lora_sync)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from inferway.control.reconciler import Reconciler
     from inferway.picker.config import PickerStatus
+    from inferway.resources import ResourceKey
     from inferway.resources.resource_set import Resource
 
 JsonObject = dict[str, object]
@@ -27,7 +28,8 @@ JsonObject = dict[str, object]
 
 class Admin:
     """The routes. `parts` answers the state of each process, `own_metrics` and `envoy_metrics`
-    Prometheus text.
+    Prometheus text, `rollouts` every roll-out with its status. `directory` is where relative
+    names of manifest files begin.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Admin:
         own_metrics: Callable[[], str],
         envoy_metrics: Callable[[], Awaitable[str]],
         ready: Callable[[], bool],
+        rollouts: Callable[[], dict[ResourceKey, JsonObject]],
+        directory: str,
     ) -> None:
         self._reconciler = reconciler
         self._picker_status = picker_status
@@ -46,6 +50,8 @@ class Admin:
         self._own_metrics = own_metrics
         self._envoy_metrics = envoy_metrics
         self._ready = ready
+        self._rollouts = rollouts
+        self._directory = directory
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -56,6 +62,7 @@ class Admin:
         app.router.add_get("/metrics/envoy", self._metrics_of_envoy)
         app.router.add_get("/admin/status", self._status)
         app.router.add_get("/admin/resources", self._resources)
+        app.router.add_get("/admin/rollouts", self._list_rollouts)
         return app
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -86,6 +93,7 @@ class Admin:
         return web.json_response(
             {
                 "version": __version__,
+                "directory": self._directory,
                 "ready": self._ready(),
                 "in_effect": self._reconciler.in_effect,
                 "parts": self._parts(),
@@ -131,6 +139,9 @@ class Admin:
         ]
         return web.json_response({"items": found})
 
+    async def _list_rollouts(self, _request: web.Request) -> web.Response:
+        return web.json_response({"items": list(self._rollouts().values())})
+
     def document(self, resource: Resource) -> JsonObject:
         """A resource as a manifest, with its status and where it was read."""
         view = self._reconciler.view
@@ -139,6 +150,9 @@ class Admin:
         if not resource.namespace and isinstance(metadata, dict):
             metadata.pop("namespace", None)  # a default that a cluster-scoped object does not have
         status = view.statuses.get(resource.key)
-        document["status"] = status.manifest() if status else {}
+        if status is not None:
+            document["status"] = status.manifest()
+        else:
+            document["status"] = self._rollouts().get(resource.key, {}).get("status", {})
         document["origin"] = str(view.resources.origin(resource))
         return document

@@ -59,6 +59,25 @@ class ControlMetrics:
             registry=self.registry,
         )
 
+        self.rollout_phase = Gauge(
+            "inferway_rollout_phase",
+            "1 for the phase that a roll-out is in",
+            ["namespace", "rollout", "phase"],
+            registry=self.registry,
+        )
+        self.rollout_share = Gauge(
+            "inferway_rollout_new_version_ratio",
+            "Share of the weights that a roll-out gave the new version",
+            ["namespace", "rollout"],
+            registry=self.registry,
+        )
+        self.rollout_events = Counter(
+            "inferway_rollout_events",
+            "Steps, pauses, roll-backs and other events of a roll-out",
+            ["namespace", "rollout", "event"],
+            registry=self.registry,
+        )
+
     def show_certificates(self, certificates: Iterable[Certificate]) -> None:
         """The dates of exactly these certificates."""
         self.certificate_expiry.clear()

@@ -113,12 +113,19 @@ class Reconciler:
         self._xds_version = ""  # of what was published
         self._seen = _Seen()
         self._first_seen: dict[str, int] = {}
+        self._measured: frozenset[str] = frozenset()  # pools whose versions the picker counts
         self._changed_at: float | None = None  # oldest change that is not in effect yet
         self._wake = asyncio.Event()
 
     def changed(self) -> None:
         """Something that outputs depend on is new."""
         self._wake.set()
+
+    def measure(self, pools: frozenset[str]) -> None:
+        """The picker shall count what comes of each version in these pools."""
+        if pools != self._measured:
+            self._measured = pools
+            self.changed()
 
     async def run(self, snapshots: AsyncIterator[Snapshot]) -> None:
         """Until cancelled. When the source ends, what it gave last stays in force."""
@@ -221,10 +228,13 @@ class Reconciler:
             name: with_health(pool, unhealthy.get(name, frozenset()))
             for name, pool in known.items()
         }
-        if wanted != before or not self._picker_config.version:
+        measured = tuple(sorted(self._measured))
+        news = (wanted, measured) != (before, self._picker_config.measured)
+        if news or not self._picker_config.version:
             self._picker_config = self._picker_config.model_copy(
                 update={
                     "pools": tuple(wanted.values()),
+                    "measured": measured,
                     "version": self._picker_config.version + 1,
                 }
             )

@@ -179,6 +179,7 @@ class Picker:
             pools=tuple(self.desk.layer.status(name, now_s) for name in self.desk.layer.pools),
             error=error,
             filters=self.server.filters,
+            versions=self.metrics.versions.status(),
         )
         if now_s >= self._page_due_s:
             started_s = time.thread_time()
@@ -200,6 +201,7 @@ class Picker:
                 running.cancel()
 
     def _follow(self, config: PickerConfig) -> None:
+        self.metrics.measure(config.measured)
         engines = self.desk.layer.engines
         self.scraper.set_targets(
             [Target(address, path, names) for address, (names, path) in engines.items()]

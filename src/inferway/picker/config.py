@@ -66,6 +66,9 @@ class PickerConfig(_Message):
     version: int = Field(description="counts up; echoed in the status")
     pools: tuple[PoolConfig, ...] = ()
     scrape: ScrapeConfig = ScrapeConfig()
+    measured: tuple[str, ...] = Field(
+        default=(), description="pools whose versions are counted for a roll-out"
+    )
     heartbeat_ms: int = Field(
         default=100,
         ge=10,
@@ -103,9 +106,24 @@ class PoolStatus(_Message):
     endpoints: tuple[EndpointStatus, ...] = ()
 
 
+class VersionStatus(_Message):
+    """Counted since the pool is measured. Histograms are (bucket, count) of
+    observability.latency_buckets.
+    """
+
+    pool: str
+    model: str
+    served: int
+    errors: int
+    shed: int
+    ttft: tuple[tuple[int, int], ...] = ()
+    tpot: tuple[tuple[int, int], ...] = ()
+
+
 class PickerStatus(_Message):
     version: int = Field(description="of the configuration that is in force")
     pools: tuple[PoolStatus, ...] = ()
+    versions: tuple[VersionStatus, ...] = ()
     filters: int = Field(default=0, description="Envoy processes whose filter is connected")
     error: str = Field(
         default="", description="why the newest configuration was refused, if it was"

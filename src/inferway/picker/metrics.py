@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from inferway.observability.names import LABEL_VALUES_MAX, OTHER_LABEL
 from inferway.picker.outcome import OUTCOMES
+from inferway.picker.versions import Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from inferway._native import Done
+    from inferway.picker.versions import VersionCounters
 
 
 def _bounds(*lines: str) -> tuple[float, ...]:
@@ -106,11 +108,13 @@ class ModelCounters:
         "requests",
         "running",
         "ttft_seconds",
+        "version",
     )
 
     def __init__(self, pool: str, model: str) -> None:
         self.pool = pool
         self.model = model
+        self.version: VersionCounters | None = None  # while a roll-out measures the pool
         self.requests = 0
         self.running = 0
         self.ends = [0] * len(STREAM_ENDS)
@@ -127,6 +131,8 @@ class ModelCounters:
 
         Latencies count only what a server answered, tokens only what it reported.
         """
+        if self.version is not None:
+            self.version.ended(done)
         end, status = done.end, done.status
         self.ends[end if end < _END_OTHER else _END_OTHER] += 1  # noqa: FURB136 - min() costs more
         if status >= 400:
@@ -165,6 +171,7 @@ class PickerMetrics:
         "label_values_max",
         "lag_seconds",
         "request_decision_seconds",
+        "versions",
     )
 
     def __init__(self, *, label_values_max: int = LABEL_VALUES_MAX) -> None:
@@ -172,6 +179,7 @@ class PickerMetrics:
         self._pools: dict[str, PoolCounters] = {}
         self._models: dict[tuple[str, str], ModelCounters] = {}
         self._names: set[str] = set()
+        self.versions = Versions()
         self.decision_seconds = Histogram(DECISION_SECONDS)
         self.request_decision_seconds = Histogram(DECISION_SECONDS)
         self.batch_requests = Histogram(BATCH_REQUESTS)
@@ -204,7 +212,15 @@ class PickerMetrics:
             else:
                 self._names.add(model)
         pool = self.pool(pool).name
-        return self._models.setdefault((pool, model), ModelCounters(pool, model))
+        cell = self._models.setdefault((pool, model), ModelCounters(pool, model))
+        cell.version = self.versions.cell(pool, model)
+        return cell
+
+    def measure(self, pools: Iterable[str]) -> None:
+        """Count versions in these pools, and nowhere else."""
+        self.versions.measure(pools)
+        for cell in self._models.values():
+            cell.version = self.versions.cell(cell.pool, cell.model)
 
     def batch(self, requests: int, seconds: float) -> None:
         """One wake-up decided so many requests; each of them waited that long."""

@@ -72,12 +72,25 @@ class Runtime:
         picked = pool.pick(connection, pick, now_s)
         if picked[1]:
             return picked
-        return picked[0], self.refuse(picked[0], pick), picked[2]
+        return picked[0], self.refuse(picked[0], pick, picked[2]), picked[2]
 
-    def refuse(self, outcome: Outcome, pick: Pick) -> bytes:
-        """The answer of an outcome that needs no decision."""
+    def refuse(self, outcome: Outcome, pick: Pick, model: str = "") -> bytes:
+        """The answer of an outcome that needs no decision. `model`: that should have served."""
         self._metrics.pool(pick.pool).outcomes[OUTCOMES.index(outcome)] += 1
+        if self._metrics.versions.pools:
+            self._count_refusal(outcome, pick, model or pick.model)
         return refusal(outcome, stream=pick.stream, model=pick.model, pool=pick.pool)
+
+    def _count_refusal(self, outcome: Outcome, pick: Pick, model: str) -> None:
+        """A model that nobody serves is the client's mistake, unless the gateway chose it or a
+        roll-out took the request away from where it is served.
+        """
+        versions = self._metrics.versions
+        if outcome is Outcome.MODEL_NOT_FOUND and model == pick.model:
+            measured = (self._pools.get(name) for name in versions.pools)
+            if not any(pool.serves(model) for pool in measured if pool is not None):
+                return
+        versions.refused(pick.pool, model, outcome)
 
 
 class PoolRuntime:
@@ -154,6 +167,10 @@ class PoolRuntime:
         renamed = "" if model == asked else model
         answer = encode_endpoints(pick.stream, uncached, context, endpoints, renamed)
         return PICKED, answer, model
+
+    def serves(self, model: str) -> bool:
+        """Whether an endpoint is known to serve it."""
+        return self._scheduler.knows(model) is True
 
     def _ask(self, model: str) -> None:
         """Remembers `PoolScheduler.knows`, because it looks at every endpoint."""

@@ -17,6 +17,8 @@ from .conftest import MANIFESTS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from inferway.resources import ResourceKey
+
     from .conftest import World
 
 ELSEWHERE = """
@@ -41,6 +43,9 @@ class Played:
     ready = True
     envoy_page: str | None = "envoy_up 1\n"
 
+    def __init__(self) -> None:
+        self.rollouts: dict[ResourceKey, dict[str, object]] = {}
+
     async def envoy_metrics(self) -> str:
         if self.envoy_page is None:
             raise web.HTTPServiceUnavailable(text="Envoy does not answer\n")
@@ -61,6 +66,8 @@ async def client(world: World, played: Played) -> AsyncIterator[TestClient[Any, 
         own_metrics=world.metrics.text,
         envoy_metrics=played.envoy_metrics,
         ready=lambda: played.ready,
+        rollouts=lambda: played.rollouts,
+        directory="/somewhere",
     )
     async with TestClient(TestServer(admin.application())) as running:
         yield running
