@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 Document = dict[str, Any]
 
-# These describe trouble when they are True; all others when they are False.
-TROUBLE_WHEN_TRUE = frozenset({"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"})
+# These describe trouble when they are True; all others when they are False. Not
+# OverlappingTLSConfig: such requests are answered 421, and clients go on by themselves.
+TROUBLE_WHEN_TRUE = frozenset({"Conflicted", "PartiallyInvalid"})
 # A ModelServer that a route names directly belongs to no pool, and need not.
 HARMLESS_REASONS = frozenset({"PlainBackend"})
 # Without any condition: nobody had a reason to look at it.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from inferway.resources.gateway import RouteGroupKind
 from inferway.routing.certificates import listener_certificates
-from inferway.routing.hostnames import ANY, pattern
+from inferway.routing.hostnames import ANY, intersection, pattern
 from inferway.routing.status import Refusal, combined
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class GatewayListener:
     certificates: tuple[Certificate, ...] = ()  # of an HTTPS listener
     refusal: Refusal | None = None  # not served, whatever the others are
     conflict: Refusal | None = None  # not served because of another listener
+    overlaps: tuple[str, ...] = ()  # HTTPS listeners on its port whose hosts are in part its own
 
     @property
     def is_tls(self) -> bool:
@@ -85,12 +86,17 @@ def judge(
 ) -> tuple[ServedGateway, ...]:
     """Every listener of every Gateway with its verdict; order is kept."""
     alone = [_judge_alone(one, certificates, settings) for one in gateways]
-    conflicts = _conflicts([listener for one in alone for listener in one.listeners])
+    everyone = [listener for one in alone for listener in one.listeners]
+    conflicts, overlaps = _conflicts(everyone), _overlaps(everyone)
     return tuple(
         replace(
             one,
             listeners=tuple(
-                replace(listener, conflict=conflicts.get(listener.name))
+                replace(
+                    listener,
+                    conflict=conflicts.get(listener.name),
+                    overlaps=overlaps.get(listener.name, ()),
+                )
                 for listener in one.listeners
             ),
         )
@@ -196,6 +202,27 @@ def _refusal(spec: Listener, gateway: Gateway) -> Refusal | None:
             "or keep this port closed",
         )
     return None
+
+
+def _overlaps(listeners: Sequence[GatewayListener]) -> dict[str, tuple[str, ...]]:
+    """HTTPS listener name to the others on its port whose host pattern covers its own, or is
+    covered by it: a client may come to one of them over a connection to the other.
+    """
+    by_socket: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for listener in listeners:
+        for address in listener.addresses if listener.is_tls else ():
+            by_socket[address, listener.spec.port][listener.name] = listener.hostname
+    found: dict[str, tuple[str, ...]] = {}
+    for hosts in by_socket.values():
+        for name, host in hosts.items():
+            others = [
+                other
+                for other, pattern_ in hosts.items()
+                if other != name and pattern_ != host and intersection(host, pattern_)
+            ]
+            if others:
+                found.setdefault(name, tuple(sorted(others)))
+    return found
 
 
 def _conflicts(listeners: Sequence[GatewayListener]) -> dict[str, Refusal]:

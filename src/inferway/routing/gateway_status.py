@@ -99,4 +99,14 @@ def _listener_conditions(
         if listener.conflict
         else unmet("Conflicted", Refusal("NoConflicts", ""), generation=generation)
     )
-    return (accepted, programmed, resolved, conflicted)
+    conditions = (accepted, programmed, resolved, conflicted)
+    if not listener.overlaps:
+        return conditions
+    words = (
+        f"hosts overlap with {', '.join(listener.overlaps)}: a request for a host of another "
+        "listener on this one's connection is answered 421"
+    )
+    overlapping = met(
+        "OverlappingTLSConfig", "OverlappingHostnames", generation=generation, message=words
+    )
+    return (*conditions, overlapping)

@@ -66,6 +66,9 @@ GOOD: Conditions = {
 }
 
 
+OVERLAPS: Conditions = {**GOOD, "OverlappingTLSConfig": ("True", "OverlappingHostnames")}
+
+
 def bad(reason: str, **more: tuple[str, str]) -> Conditions:
     """A listener that is not accepted."""
     return {**GOOD, "Accepted": ("False", reason), "Programmed": ("False", "Invalid"), **more}
@@ -103,7 +106,20 @@ GATEWAYS = [
     Row(
         "Listeners on one port are distinct by protocol and hostname; HTTPS ones share a port",
         ", ".join([HTTP, tls("any", ""), tls("exact", "a.org"), tls("wild", '"*.a.org"')]),
-        found={"http": GOOD, "any": GOOD, "exact": GOOD, "wild": GOOD},
+        found={"http": GOOD},
+    ),
+    Row(
+        "OverlappingTLSConfig: HTTPS listeners on one port whose hostnames overlap say so; others "
+        "and those of other ports do not",
+        ", ".join(
+            [
+                tls("exact", "x.a.org"),
+                tls("wild", '"*.a.org"'),
+                tls("apart", "b.org"),
+                tls("elsewhere", '"*.a.org"', port=444),
+            ]
+        ),
+        found={"exact": OVERLAPS, "wild": OVERLAPS, "apart": GOOD, "elsewhere": GOOD},
     ),
     Row(
         "UnsupportedProtocol: the listener's protocol is not supported; the others are served, and "
