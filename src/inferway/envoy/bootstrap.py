@@ -26,7 +26,7 @@ SOCKET_PATH_BYTES_MAX = 107
 
 _STATISTICS = (
     r"^http\.listener_\d+\.(downstream_(cx|rq)_.*|no_route|.*filter.*)$",
-    r"^cluster\.(pool|servers|mirror)/.*\.(upstream_(cx|rq)_.*|membership_.*|lb_healthy_panic)$",
+    r"^cluster\.(pool|servers|mirror|picked|picker)/.*\.(upstream_(cx|rq)_.*|membership_.*|lb_healthy_panic)$",
     r"^cluster_manager\..*",
     r"^control_plane\..*",
     r"^listener_manager\..*",

@@ -2,8 +2,8 @@
 
 Problem: the picker must not choose an endpoint that Envoy holds unhealthy, and people want to see
 which those are. Model: the answer of `/clusters` names every endpoint of every cluster with its
-flags; here it becomes the set of unhealthy endpoints by pool. An endpoint that was not asked yet is
-not unhealthy: unknown is not bad. Total: what cannot be understood is skipped.
+flags; here it becomes a yes or no per endpoint and pool. An endpoint that was not asked yet has
+neither: unknown is not bad. Total: what cannot be understood is skipped.
 """
 
 from __future__ import annotations
@@ -18,33 +18,37 @@ from inferway.routing.picker_config import endpoint_address
 if TYPE_CHECKING:
     from inferway.envoy.messages import JsonValue
 
+Found: TypeAlias = Mapping[str, Mapping[str, bool]]
+"""Pool (namespace/name) to the addresses that were checked: whether each is healthy."""
 Unhealthy: TypeAlias = Mapping[str, frozenset[str]]
 """Pool (namespace/name) to the addresses of its unhealthy endpoints; pools without are absent."""
 
 _PREFIX = pool_cluster("")
 
 
-def unhealthy_endpoints(text: str) -> Unhealthy:
+def checked_endpoints(text: str) -> Found:
     """From the body of `/clusters?format=json`. ValueError when it is no JSON."""
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, dict[str, bool]] = {}
     for cluster in _entries(json.loads(text), "cluster_statuses"):
         name = cluster.get("name")
         if not isinstance(name, str) or not name.startswith(_PREFIX):
             continue
-        bad = [_address(host) for host in _entries(cluster, "host_statuses") if _is_unhealthy(host)]
-        addresses = frozenset(address for address in bad if address)
-        if addresses:
-            found[name.removeprefix(_PREFIX)] = addresses
+        pool = found.setdefault(name.removeprefix(_PREFIX), {})
+        for host in _entries(cluster, "host_statuses"):
+            address, healthy = _address(host), _is_healthy(host)
+            if address and healthy is not None:
+                pool[address] = healthy
     return found
 
 
-def _is_unhealthy(host: Mapping[str, JsonValue]) -> bool:
+def _is_healthy(host: Mapping[str, JsonValue]) -> bool | None:
+    """None: not asked yet."""
     match host.get("health_status"):
         case {"pending_active_hc": True}:
-            return False
+            return None
         case {"failed_active_health_check": True}:
-            return True
-    return False
+            return False
+    return True
 
 
 def _address(host: Mapping[str, JsonValue]) -> str:

@@ -28,6 +28,7 @@ Resolved = Mapping[str, Sequence[str]]
 
 _POLICIES = "envoy.load_balancing_policies"
 _POLICY_MESSAGES = "envoy.extensions.load_balancing_policies"
+_NOTHING: Json = {}
 _ADS: Json = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -39,6 +40,11 @@ def pool_cluster(name: str) -> str:
 def servers_cluster(name: str) -> str:
     """Cluster name of a ServerGroup."""
     return f"servers/{name}"
+
+
+def picker_cluster(pool: str) -> str:
+    """Cluster name of the foreign picker of a pool."""
+    return f"picker/{pool}"
 
 
 def clusters(model: RoutingModel, settings: EnvoySettings) -> tuple[Resource, ...]:
@@ -56,6 +62,11 @@ def load_assignments(model: RoutingModel, resolved: Resolved) -> tuple[Resource,
     contents += [
         _assignment(servers_cluster(group.name), group, resolved)
         for group in model.server_groups.values()
+    ]
+    contents += [
+        _addresses(picker_cluster(pool.name), pool.picker.endpoints, resolved)
+        for pool in model.pools.values()
+        if pool.picker is not None
     ]
     return _by_name(resource(ResourceType.ENDPOINTS, content) for content in contents)
 
@@ -77,14 +88,19 @@ def _by_name(resources: Iterable[Resource]) -> tuple[Resource, ...]:
 
 
 def _assignment(cluster: str, backend: Pool | ServerGroup, resolved: Resolved) -> Json:
-    check = endpoint_check(backend.health)
+    return _addresses(cluster, backend.endpoints, resolved, endpoint_check(backend.health))
+
+
+def _addresses(
+    cluster: str, endpoints: Iterable[Endpoint], resolved: Resolved, extra: Json = _NOTHING
+) -> Json:
     return {
         "cluster_name": cluster,
         "endpoints": [
             {
                 "lb_endpoints": [
-                    {"endpoint": {"address": socket_address(address, port), **check}}
-                    for address, port in endpoint_addresses(backend.endpoints, resolved)
+                    {"endpoint": {"address": socket_address(address, port), **extra}}
+                    for address, port in endpoint_addresses(endpoints, resolved)
                 ]
             }
         ],
@@ -100,10 +116,17 @@ def _pool(pool: Pool, settings: EnvoySettings) -> Json:
     override: Json = _policy(
         "override_host",
         "OverrideHost",
-        override_host_sources=[{"header": DESTINATION_HEADER}],
+        override_host_sources=[{"header": DESTINATION_HEADER}, *_noted(pool)],
         fallback_policy=_least_request(),
     )
     return _cluster(pool_cluster(pool.name), override, pool, settings)
+
+
+def _noted(pool: Pool) -> list[Json]:
+    """A foreign picker says its choice as dynamic metadata too, or only so."""
+    if pool.picker is None:
+        return []
+    return [{"metadata": {"key": "envoy.lb", "path": [{"key": DESTINATION_HEADER}]}}]
 
 
 def _servers(group: ServerGroup, settings: EnvoySettings) -> Json:

@@ -30,6 +30,8 @@ from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.dynamic_modules.v3 import dynamic_modules_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2
+from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
@@ -58,6 +60,8 @@ REGISTERED = (
     cel_pb2,
     internal_listener_pb2,
     cors_pb2,
+    ext_proc_pb2,
+    header_to_metadata_pb2,
     stateful_session_pb2,
     cookie_pb2,
     header_pb2,

@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inferway.envoy.messages import Json, typed
 from inferway.observability.names import MODEL_NAME_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 JSON_TYPE = "application/json"
 
@@ -31,6 +35,12 @@ class Cause:
     param: str | None = None
     status: int | None = None  # None keeps Envoy's
     retry: bool = False  # whether the same request may well succeed a second later
+    headers: tuple[tuple[str, str], ...] = ()  # of the reply
+
+    @property
+    def by_flag(self) -> bool:
+        """Whether Envoy's response flags alone tell this cause."""
+        return "response_flag_filter" in self.condition
 
 
 def error_body(message: str, *, kind: str, code: str | None, param: str | None = None) -> Json:
@@ -43,11 +53,11 @@ def error_text(message: str, *, kind: str, code: str | None, param: str | None =
     return json.dumps(error_body(message, kind=kind, code=code, param=param), ensure_ascii=False)
 
 
-def _flagged(*flags: str) -> Json:
+def flagged(*flags: str) -> Json:
     return {"response_flag_filter": {"flags": list(flags)}}
 
 
-def _expression(text: str) -> Json:
+def expression(text: str) -> Json:
     config = typed(
         "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter", expression=text
     )
@@ -68,7 +78,7 @@ _MESSAGES_PATH = r"[^?]*/messages(\?.*)?"
 # status may equal one of ours: rows without a flag therefore look at the details of the response.
 CAUSES: tuple[Cause, ...] = (
     Cause(
-        {"and_filter": {"filters": [_flagged("NR"), _has_model()]}},
+        {"and_filter": {"filters": [flagged("NR"), _has_model()]}},
         f"The model `{_MODEL}` does not exist or is not served at this address.",
         kind="invalid_request_error",
         anthropic_kind="not_found_error",
@@ -76,14 +86,14 @@ CAUSES: tuple[Cause, ...] = (
         param="model",
     ),
     Cause(
-        _flagged("NR"),
+        flagged("NR"),
         f"Nothing is served at this address for: {_REQUEST}",
         kind="invalid_request_error",
         anthropic_kind="not_found_error",
         code="unknown_url",
     ),
     Cause(
-        _flagged("UH"),
+        flagged("UH"),
         "No model server is ready to serve this request.",
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
@@ -91,7 +101,7 @@ CAUSES: tuple[Cause, ...] = (
         retry=True,
     ),
     Cause(
-        _flagged("NC"),
+        flagged("NC"),
         "The backend of this route is not ready yet.",
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
@@ -100,7 +110,7 @@ CAUSES: tuple[Cause, ...] = (
         retry=True,
     ),
     Cause(
-        _flagged("UO"),
+        flagged("UO"),
         "Too many requests are waiting for the model servers.",
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
@@ -108,7 +118,7 @@ CAUSES: tuple[Cause, ...] = (
         retry=True,
     ),
     Cause(
-        _flagged("UF"),
+        flagged("UF"),
         "The model server could not be reached.",
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
@@ -116,21 +126,21 @@ CAUSES: tuple[Cause, ...] = (
         retry=True,
     ),
     Cause(
-        _flagged("UT"),
+        flagged("UT"),
         "The model server did not answer in time.",
         kind="timeout_error",
         anthropic_kind="timeout_error",
         code="upstream_timeout",
     ),
     Cause(
-        _expression("response.code_details == 'max_duration_timeout'"),
+        expression("response.code_details == 'max_duration_timeout'"),
         "The request took longer than its route allows.",
         kind="timeout_error",
         anthropic_kind="timeout_error",
         code="request_timeout",
     ),
     Cause(
-        _flagged("UC", "UR", "UPE"),
+        flagged("UC", "UR", "UPE"),
         "The connection to the model server broke before it answered.",
         kind="server_error",
         anthropic_kind="api_error",
@@ -138,14 +148,14 @@ CAUSES: tuple[Cause, ...] = (
         status=502,
     ),
     Cause(
-        _flagged("SI"),
+        flagged("SI"),
         "The request was idle for too long.",
         kind="timeout_error",
         anthropic_kind="timeout_error",
         code="idle_timeout",
     ),
     Cause(
-        _flagged("OM"),
+        flagged("OM"),
         "The gateway is overloaded.",
         kind="service_unavailable",
         anthropic_kind="overloaded_error",
@@ -153,7 +163,7 @@ CAUSES: tuple[Cause, ...] = (
         retry=True,
     ),
     Cause(
-        _expression("response.code_details == 'request_payload_too_large'"),
+        expression("response.code_details == 'request_payload_too_large'"),
         "The request body is larger than this gateway accepts.",
         kind="invalid_request_error",
         anthropic_kind="request_too_large",
@@ -161,7 +171,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     # Details that start with `inferway` mark the filter's replies, `direct_response` a fixed body.
     Cause(
-        _expression(
+        expression(
             "response.code >= 500 && response.code_details != 'direct_response'"
             " && !response.code_details.startsWith('inferway')"
         ),
@@ -171,7 +181,7 @@ CAUSES: tuple[Cause, ...] = (
         code=None,
     ),
     Cause(
-        _expression(
+        expression(
             "response.code >= 400 && response.code < 500"
             " && response.code_details != 'direct_response'"
             " && !response.code_details.startsWith('inferway')"
@@ -184,10 +194,10 @@ CAUSES: tuple[Cause, ...] = (
 )
 
 
-def local_reply_config() -> Json:
+def local_reply_config(causes: Sequence[Cause] = CAUSES) -> Json:
     """The table as Envoy's `local_reply_config`. Without a row that matches, a reply is kept."""
-    anthropic = [_mapper(_on_messages(cause), _anthropic_body(cause), cause) for cause in CAUSES]
-    openai = [_mapper(cause.condition, _openai_body(cause), cause) for cause in CAUSES]
+    anthropic = [_mapper(_on_messages(cause), _anthropic_body(cause), cause) for cause in causes]
+    openai = [_mapper(cause.condition, _openai_body(cause), cause) for cause in causes]
     return {"mappers": [*anthropic, *openai]}
 
 
@@ -206,9 +216,10 @@ def _on_messages(cause: Cause) -> Json:
 
 def _mapper(condition: Json, body: Json, cause: Cause) -> Json:
     status: Json = {} if cause.status is None else {"status_code": cause.status}
-    if cause.retry:
-        header: Json = {"key": "retry-after", "value": "1"}
-        status = {**status, "headers_to_add": [{"header": header}]}
+    headers = [*cause.headers, *([("retry-after", "1")] if cause.retry else [])]
+    if headers:
+        added: list[Json] = [{"header": {"key": key, "value": value}} for key, value in headers]
+        status = {**status, "headers_to_add": added}
     return {
         "filter": condition,
         "body_format_override": {"json_format": body, "content_type": JSON_TYPE},

@@ -7,13 +7,14 @@ Envoy for time or retries is left in force; nothing is tried again once the answ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inferway.envoy.clusters import pool_cluster, servers_cluster
 from inferway.envoy.filters import pick_settings
 from inferway.envoy.messages import Json, JsonValue, seconds, typed
 from inferway.envoy.mirrors import mirror_policies
+from inferway.envoy.picker_clusters import picked_name, picker_retry_policy
 from inferway.envoy.route_filters import (
     cors_settings,
     header_fields,
@@ -23,14 +24,14 @@ from inferway.envoy.route_filters import (
 )
 from inferway.envoy.sessions import hash_policy, scaled, session_settings
 from inferway.routing.features import NO_FILTERS
-from inferway.routing.model import TargetKind
+from inferway.routing.model import Route, RouteMatch, Target, TargetKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferway.envoy.settings import EnvoySettings
     from inferway.routing.features import Filters
-    from inferway.routing.model import Route, RoutingModel, Target
+    from inferway.routing.model import Pool, RoutingModel
 
 # `reset` is a connection that broke before the first byte of an answer, or a try that took longer
 # than its time. Generating twice does no harm, and a model server that was killed must not show to
@@ -56,7 +57,7 @@ def forward(route: Route, targets: Sequence[Target], to: Forwarding) -> Json:
     alike = all(one == own[0] for one in own)
     common = own[0] if alike else NO_FILTERS
     if len(targets) == 1:
-        destination: Json = {"cluster": _cluster(targets[0])}
+        destination: Json = {"cluster": _cluster(targets[0], to.model)}
         settings = _pick(targets[0], to.model)
     else:
         entries = [
@@ -91,14 +92,15 @@ def agree(targets: Sequence[Target], route: Route, model: RoutingModel) -> bool:
         path = filters.rewrite and filters.rewrite.path
         broken = target.kind is TargetKind.ERROR
         time_s = _try_timeout_s(route, target, model)
-        return broken, filters.redirect, filters.unknown, path, filters.mirrors, time_s
+        picked = is_foreign(target, model)
+        return broken, filters.redirect, filters.unknown, path, filters.mirrors, time_s, picked
 
     return all(of_route(one) == of_route(targets[0]) for one in targets)
 
 
 def _entry(target: Target, filters: Filters, to: Forwarding) -> Json:
     return {
-        "name": _cluster(target),
+        "name": _cluster(target, to.model),
         **host_fields(filters),
         **header_fields(filters),
         **per_filter({**_pick(target, to.model), **cors_settings(filters.cors)}),
@@ -117,14 +119,32 @@ def _split(route: Route, entries: Sequence[Json], weights: Sequence[int]) -> Jso
     }
 
 
-def _cluster(target: Target) -> str:
+def is_foreign(target: Target, model: RoutingModel) -> bool:
+    """Whether the target is a pool that brings its own picker."""
+    return target.kind is TargetKind.POOL and model.pools[target.name].picker is not None
+
+
+def pool_action(pool: Pool, to: Forwarding) -> Json:
+    """The RouteAction that leads to a pool's endpoints, whoever picks among them."""
+    ours = replace(to.model, pools={pool.name: replace(pool, picker=None)})
+    target = Target(TargetKind.POOL, pool.name, 1)
+    route = Route(name="", match=RouteMatch(), targets=(target,))
+    action = forward(route, [target], replace(to, model=ours))["route"]
+    return action if isinstance(action, dict) else {}
+
+
+def _cluster(target: Target, model: RoutingModel) -> str:
+    if is_foreign(target, model):
+        return picked_name(target.name)
     if target.kind is TargetKind.POOL:
         return pool_cluster(target.name)
     return servers_cluster(target.name)
 
 
 def _pick(target: Target, model: RoutingModel) -> Json:
-    return pick_settings(model.pools[target.name]) if target.kind is TargetKind.POOL else {}
+    if target.kind is not TargetKind.POOL or is_foreign(target, model):
+        return {}
+    return pick_settings(model.pools[target.name])
 
 
 def _times(route: Route, settings: EnvoySettings) -> Json:
@@ -154,6 +174,12 @@ def _try_timeout_s(route: Route, target: Target, model: RoutingModel) -> float |
 
 def _retry_policy(route: Route, target: Target, to: Forwarding) -> Json:
     settings, retry = to.settings, route.retry
+    try_s = _try_timeout_s(route, target, to.model)
+    limits: Json = {"per_try_timeout": seconds(try_s)} if try_s else {}
+    if is_foreign(target, to.model):
+        # Endpoints are tried one after the other behind the picker.
+        fails_open = to.model.pools[target.name].fail_open
+        return {**(picker_retry_policy() if fails_open else {}), **limits}
     codes = retry.codes if retry and retry.codes else _RETRY_CODES_DEFAULT
     attempts = retry.attempts if retry else None
     policy: dict[str, JsonValue] = {
@@ -171,10 +197,8 @@ def _retry_policy(route: Route, target: Target, to: Forwarding) -> Json:
             }
         ],
         "host_selection_retry_max_attempts": 3,
+        **limits,
     }
-    try_s = _try_timeout_s(route, target, to.model)
-    if try_s:
-        policy["per_try_timeout"] = seconds(try_s)
     if retry is not None and retry.backoff_s is not None:
         base_s = max(retry.backoff_s, _BACKOFF_S_MIN)
         policy["retry_back_off"] = {

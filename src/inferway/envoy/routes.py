@@ -16,7 +16,7 @@ from inferway.envoy.messages import Json, JsonValue, Resource, ResourceType, res
 from inferway.envoy.model_list import ModelInfo, fixed_reply, model_routes
 from inferway.envoy.redirects import Front, redirect_routes
 from inferway.envoy.replies import error_text
-from inferway.envoy.route_actions import Forwarding, agree, forward
+from inferway.envoy.route_actions import Forwarding, agree, forward, is_foreign
 from inferway.envoy.route_filters import cors_settings, per_filter, response_header_fields
 from inferway.envoy.sessions import marked, marking
 from inferway.envoy.shares import shares
@@ -93,7 +93,16 @@ def _virtual_host(host: VirtualHost, first: Sequence[Json], front: Front, to: Fo
         "routes": routes,
         # Bodies up to the limit can be sent again on a retry.
         "request_body_buffer_limit": to.settings.body_bytes_max,
+        **_attempts(host, to.model),
     }
+
+
+def _attempts(host: VirtualHost, model: RoutingModel) -> Json:
+    """Behind a foreign picker a second attempt must be known as such."""
+    targets = [target for route in host.routes for target in route.targets]
+    if any(is_foreign(one, model) and model.pools[one.name].fail_open for one in targets):
+        return {"include_request_attempt_count": True}
+    return {}
 
 
 def _routes(route: Route, front: Front, to: Forwarding) -> list[Json]:

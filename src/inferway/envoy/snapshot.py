@@ -18,6 +18,9 @@ from inferway.envoy.listeners import listeners
 from inferway.envoy.messages import Resource, ResourceType
 from inferway.envoy.mirror_listeners import mirror_listeners
 from inferway.envoy.mirrors import mirror_clusters
+from inferway.envoy.picked import picked_listeners
+from inferway.envoy.picker_clusters import picked_clusters
+from inferway.envoy.route_actions import Forwarding, pool_action
 from inferway.envoy.routes import Models, route_configurations
 from inferway.envoy.tls import secrets
 
@@ -95,13 +98,21 @@ def build_snapshot(
     `resolved` maps DNS names of endpoints to their addresses, `models` a listener to what its
     `/v1/models` lists, and `pick_socket` is where the filter finds the picker.
     """
+    to = Forwarding(model, settings)
     return Snapshot(
-        clusters=ResourceSet.of((*clusters(model, settings), *mirror_clusters(model, settings))),
+        clusters=ResourceSet.of(
+            (
+                *clusters(model, settings),
+                *mirror_clusters(model, settings),
+                *picked_clusters(model, settings),
+            )
+        ),
         endpoints=ResourceSet.of(load_assignments(model, resolved)),
         listeners=ResourceSet.of(
             (
                 *listeners(model, settings, pick_socket),
                 *mirror_listeners(model, settings, pick_socket),
+                *picked_listeners(model, settings, lambda pool: pool_action(pool, to)),
             )
         ),
         routes=ResourceSet.of(route_configurations(model, models, settings)),

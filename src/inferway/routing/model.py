@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import SecretBytes
 
     from inferway.routing.features import Filters, Retry, Session, Stickiness
+    from inferway.routing.foreign_pickers import ForeignPicker
 
 from inferway.routing.health import DEFAULT_HEALTH_CHECK, HealthCheck
 
@@ -73,6 +74,7 @@ class Pool:
     objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
     rewrites: tuple[Rewrite, ...] = ()  # by name
     health: HealthCheck = DEFAULT_HEALTH_CHECK
+    picker: ForeignPicker | None = None  # None: the built-in one
     backend_timeout_s: float | None = None  # where the route says none
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from inferway.routing.foreign_pickers import ForeignPicker
     from inferway.routing.model import Pool, Rewrite, RoutingModel, ServerGroup
 
 
@@ -61,8 +62,12 @@ def addresses_of(host: str, resolve: Mapping[str, Sequence[str]]) -> tuple[str, 
 
 
 def hosts_to_resolve(model: RoutingModel) -> tuple[str, ...]:
-    """The DNS names among all endpoints of pools and server groups, sorted."""
-    backends: list[Pool | ServerGroup] = [*model.pools.values(), *model.server_groups.values()]
+    """The DNS names among all endpoints of pools, their pickers and server groups, sorted."""
+    backends: list[Pool | ServerGroup | ForeignPicker] = [
+        *model.pools.values(),
+        *model.server_groups.values(),
+        *(pool.picker for pool in model.pools.values() if pool.picker is not None),
+    ]
     hosts = {endpoint.host for backend in backends for endpoint in backend.endpoints}
     return tuple(sorted(host for host in hosts if not is_ip(host)))
 

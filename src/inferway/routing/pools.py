@@ -6,9 +6,8 @@ name; every address with a port of its own is one endpoint, every other is one e
 active target port of the pool (active_ports.py). Invariant: endpoints of a pool are unique and
 their order does not depend on files.
 
-Who picks: the built-in picker. An `endpointPickerRef` to a Service means another one, but a
-directory holds no Services, so the built-in picker takes its place with a warning. A reference to
-any other kind cannot be honoured, and the pool then serves nothing.
+Who picks (foreign_pickers.py): the built-in picker, or the Service that `endpointPickerRef` names.
+A reference that cannot be honoured is refused, and the pool then serves nothing.
 
 When the picker is gone: a pool with an `endpointPickerRef` gets its failureMode, FailClose unless
 it says otherwise, because that is what the API promises whoever wrote it. A pool without one uses
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferway.routing.active_ports import active_ports
+from inferway.routing.foreign_pickers import who_picks
 from inferway.routing.model import Endpoint, Pool
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from inferway.resources import InferencePool, ModelServer
     from inferway.routing.model import Rewrite
+    from inferway.routing.services import Services
     from inferway.routing.settings import RoutingSettings
 
 POLICY_ANNOTATION = "inferway.dev/policy"
@@ -91,6 +92,7 @@ def build_pools(
     servers: ServerIndex,
     objectives: Mapping[str, tuple[tuple[str, int], ...]],
     rewrites: Mapping[str, tuple[Rewrite, ...]],
+    services: Services,
     settings: RoutingSettings,
 ) -> tuple[dict[str, BuiltPool], tuple[RoutingWarning, ...]]:
     """Every pool by namespace/name, in that order."""
@@ -103,11 +105,12 @@ def build_pools(
         endpoints = _unique(_member_endpoints(resource, members, warnings))
         policy, remark = _policy(resource, settings)
         fail_open, mode_remark = _fail_open(resource)
+        picks = who_picks(resource, services)
         name = resource.qualified_name
         remarks = [
             *((remark, f"metadata.annotations[{POLICY_ANNOTATION}]"),),
             *((mode_remark, f"metadata.annotations[{FAILURE_MODE_ANNOTATION}]"),),
-            *((_picker_remark(resource), "spec.endpointPickerRef"),),
+            *picks.remarks,
             *(("" if members else "no ModelServer matches the selector", "spec.selector"),),
         ]
         said = [(text, field) for text, field in remarks if text]
@@ -122,9 +125,10 @@ def build_pools(
                 policy=policy,
                 objectives=objectives.get(name, ()),
                 rewrites=rewrites.get(name, ()),
+                picker=picks.foreign,
             ),
             members=tuple(server.qualified_name for server in members),
-            refusal=_picker_refusal(resource),
+            refusal=picks.refusal,
             remark="; ".join(text for text, _ in said),
         )
     return built, tuple(warnings)
@@ -197,26 +201,3 @@ def _fail_open(resource: InferencePool) -> tuple[bool, str]:
         return asked == "FailOpen", ""
     known = " or ".join(_FAILURE_MODES)
     return True, f"unknown failure mode: {asked}; FailOpen is used; known: {known}"
-
-
-def _picker_remark(resource: InferencePool) -> str:
-    reference = resource.spec.endpoint_picker_ref
-    if reference is None or resource.picker_is_built_in or _picker_refusal(resource):
-        return ""
-    return (
-        f"Service {resource.namespace}/{reference.name} is not in the manifests: "
-        "the built-in picker is used"
-    )
-
-
-def _picker_refusal(resource: InferencePool) -> Refusal | None:
-    reference = resource.spec.endpoint_picker_ref
-    if reference is None or resource.picker_is_built_in:
-        return None
-    if (reference.group, reference.kind) == ("", "Service"):
-        return None
-    kind = f"{reference.group}/{reference.kind}" if reference.group else reference.kind
-    return Refusal(
-        "InvalidExtensionRef",
-        f"endpointPickerRef: kind {kind} is not supported; supported: Service",
-    )

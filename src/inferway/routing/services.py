@@ -56,8 +56,12 @@ class Services:
     def __contains__(self, name: str) -> bool:
         return name in self._services
 
-    def find(self, name: str, port: int) -> ServiceEndpoints | Refusal:
-        """What serves a port of the Service namespace/name, or why nothing can."""
+    def find(
+        self, name: str, port: int, *, any_protocol: bool = False
+    ) -> ServiceEndpoints | Refusal:
+        """What serves a port of the Service namespace/name, or why nothing can. `any_protocol`: the
+        caller knows what is spoken there, whatever the port's appProtocol says.
+        """
         service = self._services.get(name)
         if service is None:
             return Refusal("BackendNotFound", f"Service {name} does not exist")
@@ -73,7 +77,7 @@ class Services:
         if entry is None:
             words = f"port {port} of Service {name} is {entries[0].protocol}; supported: TCP"
             return Refusal("UnsupportedProtocol", words)
-        if entry.app_protocol not in (*_HTTP, _HTTP2):
+        if not any_protocol and entry.app_protocol not in (*_HTTP, _HTTP2):
             words = (
                 f"port {port} of Service {name} has appProtocol {entry.app_protocol}; "
                 f"supported: http, {_HTTP2}"

@@ -104,7 +104,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     servers = ServerIndex(resources.model_servers)
     services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
     pools, pool_warnings = build_pools(
-        resources.pools, servers, names.objectives, names.rewrites, settings
+        resources.pools, servers, names.objectives, names.rewrites, services, settings
     )
     backends = Backends(
         pools=pools,

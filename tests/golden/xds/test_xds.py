@@ -21,6 +21,7 @@ from inferway.envoy.settings import EnvoySettings
 from inferway.envoy.snapshot import Snapshot, build_snapshot
 from inferway.resources.decode import decode
 from inferway.resources.resource_set import assemble
+from inferway.routing.foreign_pickers import ForeignPicker, PickerTls
 from inferway.routing.health import CheckKind, HealthCheck
 from inferway.routing.model import (
     Certificate,
@@ -94,6 +95,21 @@ def health_and_timeouts() -> RoutingModel:
             ),
         ),
         groups=(ServerGroup("demo/tcp", (), health=HealthCheck(kind=CheckKind.TCP)),),
+    )
+
+
+def foreign_pickers() -> RoutingModel:
+    """Two pools with pickers of their own, in both failure modes, beside one of ours."""
+    at = Endpoint("10.0.9.1", 9002, "", "", "")
+    verified = ForeignPicker((at,), PickerTls.VERIFY, "epp.demo.svc", "/etc/ca.crt", 2.0)
+    targets = (to_pool("demo/open", 1), to_pool("demo/closed", 1), to_pool("demo/ours", 2))
+    return model(
+        host(Route("demo/llm/0/0", RouteMatch(), targets)),
+        pools=(
+            replace(pool("demo/open", "10.0.0.1"), picker=ForeignPicker((at,))),
+            replace(pool("demo/closed", "10.0.0.2", fail_open=False), picker=verified),
+            pool("demo/ours", "10.0.0.3"),
+        ),
     )
 
 
@@ -226,6 +242,7 @@ def https() -> RoutingModel:
 CASES = {
     "route-features": route_features,
     "one-pool": one_pool,
+    "foreign-pickers": foreign_pickers,
     "health-and-timeouts": health_and_timeouts,
     "split-90-10": split_90_10,
     "pools-by-header": pools_by_header,

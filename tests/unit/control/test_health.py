@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inferway.control.health import INTERVAL_MAX_S, INTERVAL_MIN_S, HealthWatch, pause_s
+from inferway.control.health import GRACE_S, INTERVAL_MAX_S, INTERVAL_MIN_S, HealthWatch, pause_s
 from inferway.envoy.admin import AdminUnavailableError
-from inferway.envoy.cluster_health import unhealthy_endpoints
+from inferway.envoy.cluster_health import checked_endpoints
 
 
 def host(ip: str, **health: object) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def clusters(**hosts: list[dict[str, Any]]) -> str:
 BAD = {"failed_active_health_check": True}
 
 
-def test_only_endpoints_of_pools_that_failed_a_check() -> None:
+def test_only_endpoints_of_pools_that_were_checked() -> None:
     text = clusters(
         **{
             "pool/default/chat": [
@@ -40,14 +40,16 @@ def test_only_endpoints_of_pools_that_failed_a_check() -> None:
             "servers/default/plain": [host("10.0.0.5", **BAD)],
         }
     )
-    assert unhealthy_endpoints(text) == {
-        "default/chat": frozenset({"10.0.0.2:8000", "[fd00::2]:8000"})
+    assert checked_endpoints(text) == {
+        "default/chat": {"10.0.0.1:8000": True, "10.0.0.2:8000": False, "[fd00::2]:8000": False},
+        "default/empty": {},
+        "default/fine": {"10.0.0.4:8000": True},
     }
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"cluster_statuses": [1, {"name": 2}]}'])
 def test_what_is_not_understood_is_skipped(text: str) -> None:
-    assert unhealthy_endpoints(text) == {}
+    assert checked_endpoints(text) == {}
 
 
 class World:
@@ -73,6 +75,7 @@ class World:
 
 async def test_a_change_is_told_once_and_survives_an_envoy_that_is_away() -> None:
     world = World()
+    world.answer = clusters(**{"pool/a/b": [host("10.0.0.1")]})
     assert await world.watch.look() == pytest.approx(0.001)
     world.answer = clusters(**{"pool/a/b": [host("10.0.0.1", **BAD)]})
     await world.watch.look()
@@ -87,6 +90,18 @@ async def test_a_change_is_told_once_and_survives_an_envoy_that_is_away() -> Non
     world.answer = clusters(**{"pool/a/b": [host("10.0.0.1")]})
     await world.watch.look()
     assert (world.changes, world.watch.unhealthy) == (2, {})
+
+
+async def test_a_server_that_never_passed_is_given_time() -> None:
+    world = World()
+    world.answer = clusters(**{"pool/a/b": [host("10.0.0.1", **BAD)]})
+    await world.watch.look()
+    world.now_s += GRACE_S - 1.0
+    await world.watch.look()
+    assert world.watch.unhealthy == {}
+    world.now_s += 1.0
+    await world.watch.look()
+    assert world.watch.unhealthy == {"a/b": frozenset({"10.0.0.1:8000"})}
 
 
 def test_asking_takes_at_most_a_hundredth_of_the_time() -> None:
