@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,10 @@ from inferway.routing.model import (
 )
 from inferway.routing.settings import RoutingSettings
 from inferway.routing.translate import translate
+from tests.certificates import issue
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[2] / "examples"
 PICK_SOCKET = Path("/run/inferway/pick.sock")
 LISTENER = "demo/gateway/http"
 
@@ -203,6 +206,29 @@ def route_features() -> RoutingModel:
     return translate(resources, settings=RoutingSettings()).model
 
 
+def in_words(name: str) -> Certificate:
+    """A certificate that is the same in every run."""
+    return Certificate(
+        name,
+        b"chain of " + name.encode(),
+        SecretBytes(b"key of " + name.encode()),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        datetime(2026, 4, 1, tzinfo=UTC),
+    )
+
+
+def example(name: str) -> RoutingModel:
+    """The manifests of an example, and the Secret that one of them has made by a script."""
+    secret = issue("example.com").secret("example-com", namespace="infra")
+    files = sorted((EXAMPLES / name / "manifests").glob("*.yaml"))
+    texts = [file.read_bytes() for file in files if file.name != "secret.yaml"]
+    decoded = [decode(text, file=name) for text in (*texts, secret.encode())]
+    resources, problems = assemble(entry for one in decoded for entry in one.entries)
+    assert not problems
+    found = translate(resources, settings=RoutingSettings()).model
+    return replace(found, certificates={name: in_words(name) for name in found.certificates})
+
+
 def https() -> RoutingModel:
     """Two listeners on one port, one of them with two certificates; a backend with HTTP/2."""
 
@@ -226,16 +252,7 @@ def https() -> RoutingModel:
             listener("wild", "*.example.com", "demo/wild", elsewhere="*"),
         ),
         server_groups={group.name: group},
-        certificates={
-            name: Certificate(
-                name,
-                b"chain of " + name.encode(),
-                SecretBytes(b"key of " + name.encode()),
-                datetime(2026, 1, 1, tzinfo=UTC),
-                datetime(2026, 4, 1, tzinfo=UTC),
-            )
-            for name in ("demo/ecdsa", "demo/rsa", "demo/wild")
-        },
+        certificates={name: in_words(name) for name in ("demo/ecdsa", "demo/rsa", "demo/wild")},
     )
 
 
@@ -250,6 +267,11 @@ CASES = {
     "unresolved-share": unresolved_share,
     "hostnames": hostnames,
     "https": https,
+    **{
+        f"example-{folder.name}": partial(example, folder.name)
+        for folder in sorted(EXAMPLES.iterdir())
+        if folder.is_dir()
+    },
 }
 MODELS = {
     LISTENER: (
