@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferway.rollout.gates import confidence_of_look
-from inferway.rollout.statistics import wilson_bounds
 from inferway.rollout.status import Phase, read_status
 from inferway.rollout.weights import Weights
 from tests.unit.rollout.conftest import ROLLOUT, World, new_world
@@ -88,39 +86,3 @@ def test_a_persons_edit_survives_crashes(crashes: list[int], moment: int, share:
         assert over or world.status.phase in (Phase.PAUSED, Phase.COMPLETED)
     else:
         assert world.weights.new >= share
-
-
-@given(st.integers(0, 2**31), st.sampled_from((0.01, 0.05, 0.2)))
-def test_bounds_hold_as_often_as_they_promise(seed: int, rate: float) -> None:
-    """Looks at a growing sample of a version that is exactly at its limit: each look has its own
-    bound, and none may claim more than that the rate is above what was seen.
-    """
-    import random
-
-    draw = random.Random(seed)
-    events = trials = 0
-    for look in range(1, 6):
-        while trials < 50 * 2 ** (look - 1):
-            trials += 1
-            events += draw.random() < rate
-        lower, upper = wilson_bounds(events, trials, confidence=confidence_of_look(0.95, look))
-        assert lower <= events / trials <= upper
-
-
-def test_false_alarms_stay_within_the_stated_confidence() -> None:
-    """4,000 steps of a version exactly at its limit, five looks each: fewer than 5 % are called."""
-    import random
-
-    draw = random.Random(1)
-    alarms = 0
-    for _ in range(4000):
-        events = trials = 0
-        for look in range(1, 6):
-            more = 100 * 2 ** (look - 1) - trials
-            events += sum(draw.random() < 0.05 for _ in range(more))
-            trials += more
-            lower, _ = wilson_bounds(events, trials, confidence=confidence_of_look(0.95, look))
-            if lower > 0.05:
-                alarms += 1
-                break
-    assert alarms < 0.05 * 4000

@@ -187,6 +187,7 @@ class Reconciler:
         status = self._outputs.picker_status()
         return (
             not self.view.envoy_error
+            and self._seen.translation is self.view.translation  # accepted, not yet published
             and self._followed(self._xds_version)
             and status is not None
             and status.version == self._picker_config.version

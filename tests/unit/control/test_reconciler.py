@@ -288,3 +288,14 @@ def test_an_unhealthy_endpoint_reaches_the_picker_and_nobody_else(world: World) 
     world.reconciler.reconcile()
     assert world.picker[-1].pools == world.picker[0].pools
     assert len(world.xds) == 1
+
+
+def test_what_is_accepted_but_not_yet_published_is_not_in_effect(world: World) -> None:
+    world.apply()
+    world.in_force()
+    assert world.reconciler.in_effect
+    resources = world.reconciler.view.resources
+    world.reconciler.accept(Snapshot(resources, (), world.now_s))
+    assert not world.reconciler.in_effect
+    world.reconciler.reconcile()
+    assert world.reconciler.in_effect
