@@ -8,7 +8,7 @@ serve: RSA keys from 2,048 bits, ECDSA keys on the NIST curves. Whether a certif
 not a reason to refuse it (certificate_dates.py). Invariant: no text that is made here holds
 anything of a key.
 
-Cost: reading a pair takes some 100 µs, checking an RSA key up to 30 ms, so pairs are remembered.
+Cost: reading a pair takes some 100 µs, checking an RSA key tens of ms, so pairs are remembered.
 """
 
 from __future__ import annotations
