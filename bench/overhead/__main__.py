@@ -2,7 +2,7 @@
 
 python -m bench.overhead                    all cases, 7 rounds (about 15 minutes)
 python -m bench.overhead --rounds 3 --arms direct,envoy,inferway --cases "2KB x 32"
-python -m bench.overhead --features         what mirrors and weights cost over our own plain path
+python -m bench.overhead --features         what mirrors, weights and renaming cost
 """
 
 from __future__ import annotations

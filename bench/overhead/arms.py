@@ -42,7 +42,13 @@ REPLY = json.dumps(
     },
     separators=(",", ":"),
 )
-MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "b"}]})
+TARGET = f"{MODEL}-v2"  # what the same backends also serve, for requests that are renamed
+MODELS = json.dumps(
+    {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "owned_by": "b"} for name in (MODEL, TARGET)],
+    }
+)
 
 
 class MissingError(Exception):

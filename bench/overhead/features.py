@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.overhead.arms import Arm, run_inferway
+from bench.overhead.arms import MODEL, TARGET, Arm, run_inferway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,26 +50,39 @@ def _mirror(percent: int) -> str:
 
 _SPLIT = f"{{backendRefs: [{_to('main', ', weight: 90')}, {_to('other', ', weight: 10')}]}}"
 _STICKY = "inferway.dev/sticky-weights: 'header:x-session-id'"
+_RENAME = f"""---
+apiVersion: llm-d.ai/v1alpha2
+kind: InferenceModelRewrite
+metadata: {{name: bench}}
+spec:
+  poolRef: {{name: main}}
+  rules:
+  - matches: [{{model: {{value: {MODEL}}}}}]
+    targets: [{{modelRewrite: {TARGET}}}]
+"""
 RULES = {
-    "weights": (_SPLIT, ""),
-    "weights-sticky": (_SPLIT, _STICKY),
-    "mirror-10": (_mirror(10), ""),
-    "mirror-100": (_mirror(100), ""),
+    "weights": (_SPLIT, "", ""),
+    "weights-sticky": (_SPLIT, _STICKY, ""),
+    "mirror-10": (_mirror(10), "", ""),
+    "mirror-100": (_mirror(100), "", ""),
+    "rename": (f"{{backendRefs: [{_to('main')}]}}", "", _RENAME),
 }
-"""Arm to the only rule of its route, and the route's annotations."""
+"""Arm to the only rule of its route, the route's annotations, and what else it needs."""
 
 
 def makers() -> dict[str, Callable[[list[int], Path], Arm]]:
     """How to start each arm, by its name."""
 
-    def maker(name: str, rule: str, annotations: str) -> Callable[[list[int], Path], Arm]:
+    def maker(
+        name: str, rule: str, annotations: str, more: str
+    ) -> Callable[[list[int], Path], Arm]:
         def start(backends: list[int], work: Path) -> Arm:
             folder = work / f"manifests-{name}"
             folder.mkdir()
             servers = "".join(_SERVER.format(port=port) for port in backends)
             pools = _POOL.format(name="main") + _POOL.format(name="other")
             route = _ROUTE.format(rule=rule, annotations=annotations)
-            (folder / "all.yaml").write_text(servers + pools + route)
+            (folder / "all.yaml").write_text(servers + pools + route + more)
             return run_inferway(name, work, str(folder))
 
         return start
