@@ -214,6 +214,8 @@ class _Editor:
             if isinstance(step, str)
             else [(item, item) for item in parent.items]
         )
+        if isinstance(step, str) and step not in parent.keys:
+            raise EditError(f"{step} is not written there (a merge key?): write it out")
         index = list(parent.keys).index(step) if isinstance(step, str) else step
         key, value = entries[index]
         if not parent.is_flow:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import yaml
 
+from .document import resolve
+
 if TYPE_CHECKING:
     from .document import Path
 
@@ -31,6 +33,7 @@ class Span:
     column: int
     last: int
     is_flow: bool = False
+    is_plain: bool = False  # scalar: without quotes, block mark or tag
     text: str = ""  # scalar: its value; alias: the anchor's name
     keys: dict[str, Span] = field(default_factory=dict)
     values: dict[str, Span] = field(default_factory=dict)
@@ -44,7 +47,7 @@ class Span:
 
     @property
     def is_null(self) -> bool:
-        return self.shape == "scalar" and self.text in ("", "~", "null")
+        return self.is_plain and resolve(self.text) is None
 
     def at(self, path: Path) -> Span | None:
         """The value at a path, aliases followed on the way but not at the end."""
@@ -92,7 +95,7 @@ def read_spans(text: str, *, is_json: bool) -> list[Span]:
             _add(stack, roots, span)
         elif isinstance(event, yaml.ScalarEvent):
             span = _span("scalar", event)
-            span.text = event.value
+            span.text, span.is_plain = event.value, bool(event.implicit[0])
             if event.anchor:
                 anchors[event.anchor] = span
             _add(stack, roots, span)

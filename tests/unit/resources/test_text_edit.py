@@ -148,6 +148,18 @@ def test_a_value_from_a_merge_key_is_overridden_where_it_is_used() -> None:
     assert edit(text, Put(("spec", "w"), 2)) == text + "  w: 2\n"
 
 
+def test_a_value_from_a_merge_key_is_not_removed() -> None:
+    text = "kind: HTTPRoute\nmetadata: {name: r}\nx: &d {w: 1}\nspec:\n  <<: *d\n  y: 1\n"
+    with pytest.raises(EditError, match="merge key"):
+        edit(text, Remove(("spec", "w")))
+
+
+@pytest.mark.parametrize("before", ["''", '""', "~", "Null", "# only a comment", "!!str", "text"])
+def test_documents_are_counted_as_they_are_read(before: str) -> None:
+    text = f"--- {before}\n---\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec: {{w: 1}}\n"
+    assert edit(text, Put(("spec", "w"), 2)) == text.replace("w: 1", "w: 2")
+
+
 def test_a_field_without_value_gets_one() -> None:
     text = "kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  w:\n  v: 1\n"
     assert edit(text, Put(("spec", "w"), 2)) == text.replace("w:\n", "w: 2\n")
