@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import shutil
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferway.cli.demo.manifests import free_ports
+from tests.binomial import fits_share
 from tests.hermetic.gateway.running import RunningGateway, running_gateway
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ async def answered_by(gateway: RunningGateway, bodies: Sequence[dict[str, Any]])
 
 
 def assert_share(counts: Counter[str], names: set[str], share: float) -> None:
-    """Together these have that share of everything, within three standard deviations."""
+    """Together these have that share of everything."""
     total = sum(counts.values())
     found = sum(counts[name] for name in names)
-    margin = 3 * math.sqrt(total * share * (1 - share))
-    assert abs(found - share * total) <= margin, f"{found} of {total}, not {share:.0%}: {counts}"
+    assert fits_share(found, share, of=total), f"{found} of {total}, not {share:.0%}: {counts}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import math
 import socket
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferway.envoy.conversation import ProgrammingPhase
+from tests.binomial import fits_share
 
 from .manifests import pool, route, server, to_pool, to_server, translated
 from .picker import picker
@@ -82,7 +82,7 @@ async def test_a_copy_is_picked_for_its_own_pool(gateway, model_server) -> None:
 
 
 async def test_shares_are_kept(gateway, model_server) -> None:
-    """By percent and by fraction, on a rule and on one backend of two, within three sigma."""
+    """By percent and by fraction, on a rule and on one backend of two."""
     names = ("a", "b", "tenth", "third", "own")
     servers = {name: await model_server(name) for name in names}
     tenth = mirror(to_server("tenth"), ", percent: 10")
@@ -106,9 +106,8 @@ async def test_shares_are_kept(gateway, model_server) -> None:
     await until(lambda: all(servers[name].requests > 0.8 * shares[name] * count for name in shares))
     await asyncio.sleep(0.3)  # the last copies
     for name, share in shares.items():
-        sigma = math.sqrt(count * share * (1 - share))
-        assert abs(servers[name].requests - share * count) <= 3.5 * sigma, name
-    assert abs(answers["b"] - 0.75 * count) <= 3.5 * math.sqrt(count * 0.75 * 0.25)
+        assert fits_share(servers[name].requests, share, of=count), name
+    assert fits_share(answers["b"], 0.75, of=count), answers
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/upload"])

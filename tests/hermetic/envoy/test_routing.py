@@ -13,6 +13,7 @@ from inferway.routing.model import (
     ValueMatch,
     VirtualHost,
 )
+from tests.binomial import fits_share
 
 pytestmark = pytest.mark.hermetic
 
@@ -91,7 +92,7 @@ async def test_hosts_with_and_without_port(gateway, build, model_server) -> None
     assert await served_by("example.com") == "any"
 
 
-async def test_weights_within_three_sigma(gateway, build, model_server) -> None:
+async def test_weights(gateway, build, model_server) -> None:
     stable, canary = await model_server("stable"), await model_server("canary")
     targets = (build.to_pool("d/stable", 90), build.to_pool("d/canary", 10))
     await gateway.serve(
@@ -103,7 +104,7 @@ async def test_weights_within_three_sigma(gateway, build, model_server) -> None:
     count = 5000
     answers = await gateway.servers("/", count=count)
     assert answers["stable"] + answers["canary"] == count
-    assert abs(answers["canary"] - 0.1 * count) <= 3 * math.sqrt(count * 0.1 * 0.9)
+    assert fits_share(answers["canary"], 0.1, of=count), answers
 
 
 async def test_unresolved_share_is_answered_500(gateway, build, model_server) -> None:

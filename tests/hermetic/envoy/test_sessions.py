@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.binomial import fits_share
+
 from .manifests import pool, route, server, to_pool, to_server, translated
 from .picker import picker
 
@@ -168,8 +170,7 @@ async def test_sticky_weights(gateway, model_server, carrier: str) -> None:
         after = await sides()
         assert after == await sides(), "the same user, the same side"
         assert ("new", "old") not in set(zip(before, after, strict=True)), "nobody moves back"
-        sigma = (len(users) * share * (100 - share)) ** 0.5 / 100
-        assert abs(after.count("new") - len(users) * share / 100) <= 4 * sigma
+        assert fits_share(after.count("new"), share / 100, of=len(users))
         before = after
     assert set(before) == {"new"}
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tests.binomial import DEVIATIONS, fits_share
+
 from .running import command
 
 if TYPE_CHECKING:
@@ -163,15 +165,14 @@ async def rollout(*arguments: str, gateway: RunningGateway) -> str:
 
 
 def check_shares(load: Load, watched: Watched, new: str) -> None:
-    """At every step within four sigma, over all steps within three; both ends exactly."""
+    """Every step has its share, and all together have theirs; both ends exactly."""
     difference = variance = 0.0
     spans = watched.spans()
     assert spans
     for share, begin, end in spans:
         got, count = load.shares(new, begin, end)
         assert count > 0, (share, begin, end)
-        step_variance = count * share * (1 - share)
-        assert abs(got - share * count) <= 4 * math.sqrt(step_variance), (share, got, count)
+        assert fits_share(got, share, of=count), (share, got, count)
         difference += got - share * count
-        variance += step_variance
-    assert abs(difference) <= 3 * math.sqrt(variance)
+        variance += count * share * (1 - share)
+    assert abs(difference) <= DEVIATIONS * math.sqrt(variance)

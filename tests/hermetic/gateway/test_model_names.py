@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from inferway.simulator.faults import FaultRule
+from tests.binomial import fits_share
 
 from .running import pool_manifest, running_gateway, server_manifest, servers
 
@@ -81,10 +81,6 @@ async def streamed(gateway: RunningGateway, model: str) -> str:
     return str(shown)
 
 
-def is_share(count: int, share: float, of: int) -> bool:
-    return abs(count - share * of) <= 3 * math.sqrt(of * share * (1 - share))
-
-
 async def test_shares_and_a_change_under_load(tmp_path: Path) -> None:
     folder = tmp_path / "manifests"
     write_weights(folder, 90, 10)
@@ -93,9 +89,9 @@ async def test_shares_and_a_change_under_load(tmp_path: Path) -> None:
         (folder / "pool.yaml").write_text(pool)
         async with running_gateway(folder, str(folder), models=("llm", "llm-v2")) as gateway:
             whole = Counter([await served(gateway, "llm") for _ in range(400)])
-            assert is_share(whole["llm-v2"], 0.1, 400), whole
+            assert fits_share(whole["llm-v2"], 0.1, of=400), whole
             parts = Counter([await streamed(gateway, "llm") for _ in range(200)])
-            assert is_share(parts["llm-v2"], 0.1, 200), parts
+            assert fits_share(parts["llm-v2"], 0.1, of=200), parts
             assert {await served(gateway, "llm-v1") for _ in range(30)} == {"llm-v1"}
             assert await served(gateway, "base") == "base"
 
@@ -135,7 +131,7 @@ async def test_what_a_client_may_not_choose_and_who_keeps_a_version(tmp_path: Pa
                 session = f"s{number}"
                 found = {await served(gateway, "llm", **{"x-session-id": session}) for _ in "123"}
                 (before[session],) = found
-            assert is_share(Counter(before.values())["llm-v2"], 0.5, 60)
+            assert fits_share(Counter(before.values())["llm-v2"], 0.5, of=60)
 
             write_weights(folder, 75, 25, sticky="session")
             await gateway.until_in_effect(lambda items: weights(items) == [75, 25])
