@@ -86,6 +86,7 @@ def run(
     inferway run --sim 4
     """
     from inferway.cli.gateway import GatewayOptions
+    from inferway.control.system_authorities import system_ca_file
     from inferway.envoy.settings import EnvoySettings
     from inferway.observability.logging import set_up_logging
     from inferway.picker.config import ScrapeConfig
@@ -101,7 +102,11 @@ def run(
     set_up_logging("control", level=log_level)
     options = GatewayOptions(
         routing=RoutingSettings(
-            listen_address=host, port=port, default_policy=policy, policies=tuple(POLICIES)
+            listen_address=host,
+            port=port,
+            default_policy=policy,
+            policies=tuple(POLICIES),
+            system_ca_file=system_ca_file(),
         ),
         envoy=EnvoySettings(),
         admin_port=admin_port,

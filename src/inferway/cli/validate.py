@@ -28,6 +28,7 @@ def validate(
 
     Example: inferway validate ./manifests
     """
+    from inferway.control.system_authorities import system_ca_file
     from inferway.picker.scheduling.registry import POLICIES
     from inferway.resources.problems import Severity
     from inferway.routing.certificate_dates import remarks
@@ -36,7 +37,8 @@ def validate(
     from inferway.sources.directory import load
 
     snapshot = load(paths)
-    translation = translate(snapshot.resources, settings=RoutingSettings(policies=tuple(POLICIES)))
+    settings = RoutingSettings(policies=tuple(POLICIES), system_ca_file=system_ca_file())
+    translation = translate(snapshot.resources, settings=settings)
     lines = [(problem.severity, str(problem)) for problem in snapshot.problems]
     for status in translation.statuses:
         for level, condition in troubles(status):

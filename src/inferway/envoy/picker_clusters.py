@@ -116,7 +116,7 @@ def _transport(picker: ForeignPicker) -> Json:
     common: dict[str, JsonValue] = {"alpn_protocols": ["h2"]}
     if picker.tls is PickerTls.VERIFY:
         common["validation_context"] = {
-            "trusted_ca": {"filename": picker.ca_file},
+            "trusted_ca": _authorities(picker),
             "match_typed_subject_alt_names": [
                 {"san_type": "DNS", "matcher": {"exact": picker.server_name}}
             ],
@@ -127,3 +127,9 @@ def _transport(picker: ForeignPicker) -> Json:
         common_tls_context=common,
     )
     return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": config}}
+
+
+def _authorities(picker: ForeignPicker) -> Json:
+    if picker.authorities:
+        return {"inline_string": picker.authorities}
+    return {"filename": picker.authorities_file}

@@ -1,8 +1,10 @@
-"""ConfigMap: which adapters belong to which base model, when it carries the label for that. Any
-other is accepted and not read.
+"""ConfigMap: which adapters belong to which base model, when it carries the label for that; the
+authorities that sign certificates, when a pool names it for that. Any other is accepted and not
+read.
 
 The labels are those of the extension's body-based router and of its successor. `data.baseModel` is
-a name, `data.adapters` the text of a YAML list of names.
+a name, `data.adapters` the text of a YAML list of names. `data["ca.crt"]` is one or more
+certificates in PEM form; whether they are is checked where they are used.
 """
 
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ MANAGED_LABELS: Final = (
 )
 BASE_MODEL_FIELD: Final = "baseModel"
 ADAPTERS_FIELD: Final = "adapters"
+AUTHORITIES_KEY: Final = "ca.crt"
 NAME_BYTES_MAX: Final = 1024  # what a request may ask for
 
 _DataKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]

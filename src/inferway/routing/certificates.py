@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -31,6 +30,7 @@ from pydantic import SecretBytes
 from inferway.resources.secret import CERTIFICATE_KEY, PRIVATE_KEY_KEY, TLS_TYPE
 from inferway.routing.grants import Grants, Referent, gateway_in
 from inferway.routing.model import Certificate
+from inferway.routing.pem import read_certificates
 from inferway.routing.status import Refusal, combined
 
 if TYPE_CHECKING:
@@ -123,9 +123,8 @@ def _invalid(words: str) -> Refusal:
 def _read(name: str, chain: bytes, key: bytes) -> Certificate | str:
     """The certificate of a chain and a private key in PEM form, or what is wrong with them."""
     try:
-        first = x509.load_pem_x509_certificates(chain)[0]
-        public = first.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+        first = read_certificates(chain)[0]
+    except ValueError:
         return f"{CERTIFICATE_KEY} is not a certificate in PEM form"
     try:
         private = load_pem_private_key(key, password=None)
@@ -133,6 +132,7 @@ def _read(name: str, chain: bytes, key: bytes) -> Certificate | str:
         return f"{PRIVATE_KEY_KEY} is encrypted; store it without a password"
     except (ValueError, UnsupportedAlgorithm):
         return f"{PRIVATE_KEY_KEY} is not a private key in PEM form"
+    public = first.public_key()
     if _bytes_of(private.public_key()) != _bytes_of(public):
         return f"{PRIVATE_KEY_KEY} does not belong to the certificate in {CERTIFICATE_KEY}"
     if not _is_served(public):

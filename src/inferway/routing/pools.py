@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferway.routing.active_ports import active_ports
-from inferway.routing.foreign_pickers import who_picks
 from inferway.routing.model import Endpoint, Pool
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from inferway.resources import InferencePool, ModelServer
+    from inferway.routing.foreign_pickers import Pickers
     from inferway.routing.model import Rewrite
-    from inferway.routing.services import Services
     from inferway.routing.settings import RoutingSettings
 
 POLICY_ANNOTATION = "inferway.dev/policy"
@@ -92,7 +91,7 @@ def build_pools(
     servers: ServerIndex,
     objectives: Mapping[str, tuple[tuple[str, int], ...]],
     rewrites: Mapping[str, tuple[Rewrite, ...]],
-    services: Services,
+    pickers: Pickers,
     settings: RoutingSettings,
 ) -> tuple[dict[str, BuiltPool], tuple[RoutingWarning, ...]]:
     """Every pool by namespace/name, in that order."""
@@ -105,7 +104,7 @@ def build_pools(
         endpoints = _unique(_member_endpoints(resource, members, warnings))
         policy, remark = _policy(resource, settings)
         fail_open, mode_remark = _fail_open(resource)
-        picks = who_picks(resource, services)
+        picks = pickers.who_picks(resource)
         name = resource.qualified_name
         remarks = [
             *((remark, f"metadata.annotations[{POLICY_ANNOTATION}]"),),

@@ -23,3 +23,4 @@ class RoutingSettings:
     policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
     # Addresses that Gateways ask for and this machine cannot listen on.
     unusable_addresses: frozenset[str] = frozenset()
+    system_ca_file: str = ""  # of the machine's own authorities, in PEM form; empty: it has none

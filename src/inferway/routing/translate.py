@@ -17,13 +17,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from inferway.resources import EndpointSlice, Namespace, ReferenceGrant, Secret, Service
+from inferway.resources import ConfigMap, EndpointSlice, Namespace, ReferenceGrant, Secret, Service
 from inferway.resources.references import ParentReference
 from inferway.routing.attachment import attach, parent_gateway
+from inferway.routing.authorities import Authorities
 from inferway.routing.backend_policies import judge_backend_policies
 from inferway.routing.backends import Backends
 from inferway.routing.certificates import Certificates
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
+from inferway.routing.foreign_pickers import Pickers
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
 from inferway.routing.gateway_listeners import judge
 from inferway.routing.gateway_status import gateway_status
@@ -103,8 +105,10 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     names = judge_names(resources)
     servers = ServerIndex(resources.model_servers)
     services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
+    authorities = Authorities(resources.of_kind(ConfigMap))
+    pickers = Pickers(services, authorities, settings.system_ca_file)
     pools, pool_warnings = build_pools(
-        resources.pools, servers, names.objectives, names.rewrites, services, settings
+        resources.pools, servers, names.objectives, names.rewrites, pickers, settings
     )
     backends = Backends(
         pools=pools,

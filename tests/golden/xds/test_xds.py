@@ -102,9 +102,12 @@ def health_and_timeouts() -> RoutingModel:
 
 
 def foreign_pickers() -> RoutingModel:
-    """Two pools with pickers of their own, in both failure modes, beside one of ours."""
+    """Two pools with pickers of their own, in both failure modes, beside one of ours. Envoy reads
+    the authorities of one of them, so that they are a real certificate.
+    """
     at = Endpoint("10.0.9.1", 9002, "", "", "")
-    verified = ForeignPicker((at,), PickerTls.VERIFY, "epp.demo.svc", "/etc/ca.crt", 2.0)
+    authority = (HERE / "authority.crt").read_text()
+    verified = ForeignPicker((at,), PickerTls.VERIFY, "epp.demo.svc", authority, timeout_s=2.0)
     targets = (to_pool("demo/open", 1), to_pool("demo/closed", 1), to_pool("demo/ours", 2))
     return model(
         host(Route("demo/llm/0/0", RouteMatch(), targets)),

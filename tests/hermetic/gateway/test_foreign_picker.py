@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -37,6 +37,7 @@ def gateway_of(
     *,
     mode: str = "FailClose",
     annotations: str = "inferway.dev/picker-tls: 'off'",
+    more: str = "",
 ) -> AbstractAsyncContextManager[RunningGateway]:
     folder = tmp_path / "manifests"
     folder.mkdir()
@@ -64,9 +65,14 @@ endpoints: [{{addresses: [127.0.0.1]}}]
 ports: [{{port: {port}}}]
 ---
 """
-    text += "".join(server_manifest(one, "all") for one in running)
+    text += more + "".join(server_manifest(one, "all") for one in running)
     (folder / "all.yaml").write_text(text)
     return running_gateway(folder, str(folder), models=("llama",))
+
+
+def authorities(text: str) -> str:
+    data = json.dumps({"ca.crt": text})
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: own}}\ndata: {data}\n---\n"
 
 
 def chats(server: SimServer) -> int:
@@ -195,31 +201,98 @@ async def expect(gateway: RunningGateway, mode: str) -> None:
         assert headers["retry-after"]
 
 
+VERIFY = "inferway.dev/picker-tls: verify"
+VERIFY_OWN = f"{VERIFY}, inferway.dev/picker-ca: own"
+
+
 @pytest.mark.parametrize(
-    ("annotations", "works"),
+    ("annotations", "system", "works"),
     [
-        ("", True),
-        ("inferway.dev/picker-tls: verify, inferway.dev/picker-ca-file: {ca}", True),
-        (
-            (
-                "inferway.dev/picker-tls: verify, inferway.dev/picker-ca-file: {ca}, "
-                "inferway.dev/picker-server-name: other"
-            ),
-            False,
-        ),
-        ("inferway.dev/picker-tls: verify", False),
-        ("inferway.dev/picker-tls: 'off'", False),
+        ("example.com/none: ''", "other", True),
+        (VERIFY_OWN, "other", True),
+        (f"{VERIFY_OWN}, inferway.dev/picker-server-name: other", "own", False),
+        (VERIFY, "other", False),
+        (VERIFY, "own", True),
+        ("inferway.dev/picker-tls: 'off'", "own", False),
     ],
 )
-async def test_tls(tmp_path: Path, annotations: str, works: bool) -> None:
+async def test_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, annotations: str, system: str, works: bool
+) -> None:
+    """`system` is whom the gateway's machine believes."""
     own = certificate(tmp_path, "epp.default.svc")
+    believed = {"own": own, "other": certificate(tmp_path, "other")}[system]
+    monkeypatch.setenv("SSL_CERT_FILE", str(believed.chain))
     picker = ForeignPicker()
-    written: Any = annotations.format(ca=own.chain) or "example.com/none: ''"
     async with (
         servers(1, model="llama", engine="instant") as running,
         serving(picker, tls=own) as port,
-        gateway_of(tmp_path, running, port, annotations=written) as gateway,
+        gateway_of(
+            tmp_path,
+            running,
+            port,
+            annotations=annotations,
+            more=authorities(own.chain.read_text()),
+        ) as gateway,
     ):
         picker.destinations = running[0].address
         status, _headers, _reply = await gateway.post(CHAT)
         assert (status, len(picker.served)) == ((200, 1) if works else (503, 0))
+
+
+ELSEWHERE = """
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: other}
+spec: {selector: {matchLabels: {pool: all}}, targetPorts: [{number: 8000}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: both}
+spec:
+  rules:
+  - matches: [{headers: [{name: x-pool, value: PICKED}]}]
+    backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: all}]
+  - backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: other}]
+---
+"""
+
+
+async def test_damaged_authorities_stop_their_pool_alone(tmp_path: Path) -> None:
+    """Every other change takes effect meanwhile; mended, the pool serves again."""
+    own = certificate(tmp_path, "epp.default.svc")
+    good = authorities(own.chain.read_text())
+    picker = ForeignPicker()
+    async with (
+        servers(1, model="llama", engine="instant") as running,
+        serving(picker, tls=own) as port,
+        gateway_of(
+            tmp_path,
+            running,
+            port,
+            annotations=VERIFY_OWN,
+            more=authorities("no certificate") + ELSEWHERE.replace("PICKED", "first"),
+        ) as gateway,
+    ):
+        picker.destinations = running[0].address
+        file = tmp_path / "manifests/all.yaml"
+        bad = file.read_text()
+
+        async def post(pool: str) -> int:
+            return (await gateway.post(CHAT, headers={"x-pool": pool}))[0]
+
+        assert [await post("first"), await post("other")] == [500, 200]
+        file.write_text(bad.replace("value: first", "value: second"))
+
+        async def moved() -> bool:
+            return [await post("first"), await post("second")] == [200, 500]
+
+        await gateway.until("the route's change is in effect", moved)
+        file.write_text(bad.replace(authorities("no certificate"), good))
+
+        async def mended() -> bool:
+            assert [await post("first"), await post("other")] in ([200, 200], [500, 200])
+            return bool(picker.served)
+
+        await gateway.until("the pool serves again", mended)
+        assert await post("first") == 200
