@@ -28,11 +28,11 @@ spec: {{addresses: [{{host: 127.0.0.1, port: {port}}}]}}
 """
 
 
-def pool(name: str) -> str:
+def pool(name: str, *, annotations: str = "") -> str:
     return f"""
 apiVersion: inference.networking.k8s.io/v1
 kind: InferencePool
-metadata: {{name: {name}}}
+metadata: {{name: {name}, annotations: {{{annotations}}}}}
 spec: {{selector: {{matchLabels: {{pool: {name}}}}}, targetPorts: [{{number: 8000}}]}}
 """
 

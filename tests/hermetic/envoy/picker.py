@@ -1,4 +1,9 @@
-"""A picker for tests: answers every pick as told, and remembers the picks."""
+"""A picker for tests: answers every pick as told, and remembers the picks.
+
+Nothing tells when the filter has read the picker's greeting, and a pool that fails open goes on
+without a choice until then. So pools that a test has picked for fail closed, and hold for long:
+`FAIL_CLOSE` and `PATIENT`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from inferway import _native
+from inferway.envoy.settings import EnvoySettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+FAIL_CLOSE = "inferway.dev/failure-mode: FailClose"
+PATIENT = EnvoySettings(hold_ms=60_000)
 
 Answer = Callable[[_native.Pick], str]
 """The endpoints for a pick, best first, with commas."""

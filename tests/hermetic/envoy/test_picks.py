@@ -8,7 +8,7 @@ import pytest
 
 from inferway.routing.model import Endpoint, Pool, Route, RouteMatch
 
-from .picker import picker
+from .picker import PATIENT, picker
 
 pytestmark = pytest.mark.hermetic
 
@@ -20,6 +20,7 @@ async def ask(gateway) -> str:
         return (await answer.json())["server"]
 
 
+@pytest.mark.parametrize("settings", [PATIENT])
 async def test_the_picked_endpoint_serves(gateway, build, model_server) -> None:
     servers = {name: await model_server(name) for name in "abc"}
     address = {name: f"127.0.0.1:{server.port}" for name, server in servers.items()}
@@ -30,7 +31,7 @@ async def test_the_picked_endpoint_serves(gateway, build, model_server) -> None:
         await gateway.serve(
             build.model(
                 Route("r", RouteMatch(), (build.to_pool("d/p"),)),
-                backends=(build.pool("d/p", *ports, dead),),
+                backends=(build.pool("d/p", *ports, dead, fail_open=False),),
             )
         )
         answer: list[str] = []
@@ -51,6 +52,7 @@ async def test_the_picked_endpoint_serves(gateway, build, model_server) -> None:
             assert await ask(gateway) in "abc"
 
 
+@pytest.mark.parametrize("settings", [PATIENT])
 async def test_an_ipv6_endpoint_is_picked_by_its_address(gateway, build, model_server) -> None:
     wanted, other = await model_server("wanted", "::1"), await model_server("other")
     endpoints = (
@@ -60,7 +62,7 @@ async def test_an_ipv6_endpoint_is_picked_by_its_address(gateway, build, model_s
     await gateway.serve(
         build.model(
             Route("r", RouteMatch(), (build.to_pool("d/p"),)),
-            backends=(Pool("d/p", endpoints, False, True, "random", ()),),
+            backends=(Pool("d/p", endpoints, False, False, "random", ()),),
         )
     )
     async with picker(gateway.run.pick_socket, lambda _pick: f"[::1]:{wanted.port}"):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from inferway.envoy.settings import EnvoySettings
-
 from .manifests import pool, route, server, to_pool, to_server, translated
+from .picker import FAIL_CLOSE, PATIENT
 
 if TYPE_CHECKING:
     from typing import Any
@@ -116,13 +115,11 @@ async def test_nothing_is_tried_again_once_the_answer_has_begun(gateway, model_s
     assert one.requests == 3
 
 
-@pytest.mark.parametrize("settings", [EnvoySettings(hold_ms=60_000)])
+@pytest.mark.parametrize("settings", [PATIENT])
 async def test_waiting_for_a_pick_is_part_of_the_request(gateway, model_server) -> None:
     """Nobody picks, and the pool fails closed: the route's time ends the wait."""
     one = await model_server("a")
-    closed = pool("p").replace(
-        "name: p}", "name: p, annotations: {inferway.dev/failure-mode: FailClose}}"
-    )
+    closed = pool("p", annotations=FAIL_CLOSE)
     timed = f"{{timeouts: {{request: 400ms}}, backendRefs: [{to_pool('p')}]}}"
     await gateway.serve(translated(server("p", one.port), closed, route(timed)).model)
     body = {"model": "m", "messages": []}

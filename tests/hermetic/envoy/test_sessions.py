@@ -10,7 +10,7 @@ import pytest
 from tests.binomial import fits_share
 
 from .manifests import pool, route, server, to_pool, to_server, translated
-from .picker import picker
+from .picker import FAIL_CLOSE, PATIENT, picker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,7 @@ def set_cookies(headers: Any) -> dict[str, tuple[str, str]]:
     return found
 
 
+@pytest.mark.parametrize("settings", [PATIENT])
 async def test_a_session_wins_over_the_picker_and_ends_with_its_server(
     gateway, model_server
 ) -> None:
@@ -60,7 +61,7 @@ async def test_a_session_wins_over_the_picker_and_ends_with_its_server(
             server("p", names[name].port).replace("name: p,", f"name: {name},") for name in present
         ]
         rule = f"{{sessionPersistence: {session}, backendRefs: [{to_pool('p')}]}}"
-        return translated(*servers, pool("p"), route(rule)).model
+        return translated(*servers, pool("p", annotations=FAIL_CLOSE), route(rule)).model
 
     await gateway.serve(manifests("a", "b"))
     answer = [f"127.0.0.1:{a.port}"]

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from .fake_picker import FakePicker, Hello, Script, endpoints
-from .gateway import Gateway, bootstrap, filter_library, run_gateway
+from .gateway import ALIVE_MS_MIN, Gateway, bootstrap, filter_library, run_gateway
 from .upstream import Upstream
 
 if TYPE_CHECKING:
@@ -37,6 +37,21 @@ class World:
         await self.picker.start()
         await self.picker.wait(Hello)
 
+    async def until_up(self) -> None:
+        """The filter takes the picker's word: it has read the greeting, and the pulse is there."""
+        async with asyncio.timeout(20):
+            while True:
+                body = {"model": "open-probe"}
+                async with self.client.post("/v1/chat/completions", json=body) as response:
+                    if b"x-gateway-destination-endpoint" in await response.read():
+                        return
+
+    async def until_quiet(self) -> None:
+        """Streams of one test must not speak in the next one."""
+        async with asyncio.timeout(20):
+            while self.picker.is_serving and self.picker.unfinished():
+                await asyncio.sleep(0.005)
+
 
 def _closed_port() -> int:
     with socket.socket() as probe:
@@ -46,7 +61,10 @@ def _closed_port() -> int:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def module_world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """A module with an ALIVE_MS of its own is about pickers that hang."""
     library = filter_library()
     if library is None:
         pytest.fail("the Envoy filter is not built: make setup")
@@ -57,7 +75,9 @@ async def module_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     first = servers[0].address
     picker = FakePicker(directory / "pick.sock", lambda pick: endpoints(pick.stream, first))
     await picker.start()
-    config = bootstrap(directory, [server.port for server in servers], _closed_port())
+    alive_ms = getattr(request.module, "ALIVE_MS", ALIVE_MS_MIN)
+    ports = [server.port for server in servers]
+    config = bootstrap(directory, ports, _closed_port(), alive_ms_min=alive_ms)
     async with run_gateway(directory, library, config) as gateway:
         await picker.wait(Hello)
         timeout = aiohttp.ClientTimeout(total=20)
@@ -79,15 +99,14 @@ async def world(module_world: World) -> AsyncIterator[World]:
     for server in world.servers:
         server.release.clear()
         server.streaming.clear()
-        server.requests.clear()
-    if world.picker.is_serving:
-        world.picker.frames.clear()
-    else:
+    if not world.picker.is_serving:
         await world.restart_picker()
+    await world.until_up()
+    await world.until_quiet()
+    world.picker.frames.clear()
+    for server in world.servers:
+        server.requests.clear()
     yield world
     for server in world.servers:
         server.release.set()
-    # Streams of one test must not speak in the next one.
-    async with asyncio.timeout(10):
-        while world.picker.is_serving and world.picker.unfinished():
-            await asyncio.sleep(0.005)
+    await world.until_quiet()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAGIC = 0x59574649
-WAIT_S = 10.0
+WAIT_S = 20.0
 HEARTBEAT_MS = 50
 
 

@@ -86,7 +86,7 @@ async def test_a_client_that_resets_while_the_server_thinks(world: World) -> Non
         b"x-behave: wait\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
     )
     await world.picker.wait(Pick)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not world.servers[0].requests:
             await asyncio.sleep(0.005)
     transport_socket = writer.get_extra_info("socket")
