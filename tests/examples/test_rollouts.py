@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inferway.cli.demo.workload import Seen, chats, send_all
+from tests.hermetic.gateway.rolling import watch
 
 from .running_example import Example, answered_by, assert_share, running_example
 
@@ -132,3 +133,20 @@ async def test_between_versions_of_an_adapter(tmp_path: Path) -> None:
                 assert_share(await answered_by(gateway, asked), {"llm-v2"}, share)
         assert len(seen) >= 20
         assert Counter(one.good for one in seen) == {True: len(seen)}, "no client saw an error"
+
+
+@pytest.mark.timeout(300)
+async def test_the_rollout_that_is_copied_in(tmp_path: Path) -> None:
+    """As the file says, but for its times: under load, to the end, and no client sees an error."""
+    async with running_example("rollout-node", tmp_path, models=("llm",)) as (example, gateway):
+        text = (example.folder / "rollout.yaml").read_text()
+        for written, shorter in (("interval: 1m", "interval: 1s"), ("10m", "2m")):
+            assert written in text
+            text = text.replace(written, shorter)
+        async with load(gateway.url, ("llm",) * 4) as seen:
+            (example.manifests / "rollout.yaml").write_text(text)
+            done = await watch(gateway, "llm-new", "Completed")
+        events = [entry["event"] for entry in done.status["history"]]
+        assert events == ["Started", "Stepped", "Stepped", "Completed"]
+        assert Counter(one.good for one in seen) == {True: len(seen)}, "no client saw an error"
+        assert set(await shares(gateway.url, "llm", seed=0)) == {"llm-new-0"}

@@ -28,6 +28,7 @@ def validate(
 
     Example: inferway validate ./manifests
     """
+    from inferway.cli.rollout.check import rollout_problems
     from inferway.control.system_authorities import system_ca_file
     from inferway.picker.scheduling.registry import POLICIES
     from inferway.resources.problems import Severity
@@ -39,7 +40,8 @@ def validate(
     snapshot = load(paths)
     settings = RoutingSettings(policies=tuple(POLICIES), system_ca_file=system_ca_file())
     translation = translate(snapshot.resources, settings=settings)
-    lines = [(problem.severity, str(problem)) for problem in snapshot.problems]
+    problems = [*snapshot.problems, *rollout_problems(snapshot.resources)]
+    lines = [(problem.severity, str(problem)) for problem in problems]
     for status in translation.statuses:
         for level, condition in troubles(status):
             severity = Severity.WARNING if condition["type"] == "Selected" else Severity.ERROR

@@ -93,6 +93,16 @@ def find_weights(manifest: Json, spec: RolloutSpec) -> tuple[Place, ...]:
     return tuple(places)
 
 
+def names_in(manifest: Json, spec: RolloutSpec) -> frozenset[str]:
+    """Every name that carries a weight in the target, or in the rule that the roll-out is about."""
+    return frozenset(
+        name
+        for _path, items, lists in _candidates(manifest, spec)
+        for item in items
+        if isinstance(name := item.get(lists.name_field), str)
+    )
+
+
 def total_for(places: Sequence[Place], spec: RolloutSpec) -> int:
     """The sum of both weights during a roll-out: what it is now if every step can be written so,
     else 100. TargetError when other entries beside the two would change their share.
