@@ -26,7 +26,7 @@ from aiohttp import web
 from inferway.cli.supervise import Command, Part, PartFailedError, keep_up, leaves
 from inferway.control.addresses import on_this_machine
 from inferway.control.admin import Admin
-from inferway.control.health import HealthWatch
+from inferway.control.health import HealthWatch, until_backends_serve
 from inferway.control.metrics import ControlMetrics
 from inferway.control.reconciler import Outputs, Reconciler, refusal_text
 from inferway.control.rollout_report import report
@@ -58,6 +58,10 @@ if TYPE_CHECKING:
 log = get_logger("gateway")
 
 READY_TIMEOUT_S = 30.0
+# What is called ready should serve. Other people's servers may be down for reasons of their own, so
+# a backend without a healthy one is waited for briefly; servers that we start come for sure.
+SERVERS_PATIENCE_S = 5.0
+SIMULATOR_PATIENCE_S = 20.0
 
 
 class StartError(Exception):
@@ -241,6 +245,7 @@ class Gateway:
             ]
             try:
                 await self._until_ready(stop)
+                await self._until_served(stop)
                 if not stop.is_set():
                     self._came_up = True
                     # Resources live long: a full collection would walk over all of them (some 35 ms
@@ -263,6 +268,15 @@ class Gateway:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise StartError(self._why_not_ready()) from None
+
+    async def _until_served(self, stop: asyncio.Event) -> None:
+        """Until every backend has a server, within the patience: some checks came before the
+        servers did, and Envoy asks again only after a while.
+        """
+        patience_s = SIMULATOR_PATIENCE_S if self._options.simulator else SERVERS_PATIENCE_S
+        waiting = await until_backends_serve(self._cluster_states, stop, patience_s=patience_s)
+        if waiting and not stop.is_set():
+            log.warning("ready_without_healthy_server", backends=waiting)
 
     def _why_not_ready(self) -> str:
         status = self.link.status

@@ -14,11 +14,12 @@ itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from inferway.envoy.admin import AdminUnavailableError
-from inferway.envoy.cluster_health import checked_endpoints
+from inferway.envoy.cluster_health import backends_without_server, checked_endpoints
 from inferway.observability.logging import get_logger
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ INTERVAL_MIN_S: Final = 0.25
 INTERVAL_MAX_S: Final = 5.0
 COST_MAX_RATIO: Final = 0.01
 GRACE_S: Final = 10.0
+FIRST_CHECKS_INTERVAL_S: Final = 0.05
 
 _PASSED: Final = float("-inf")
 
@@ -106,6 +108,24 @@ class HealthWatch:
                 log.warning("endpoint_unhealthy", pool=pool, endpoint=address)
             for address in sorted(before - now):
                 log.info("endpoint_no_longer_unhealthy", pool=pool, endpoint=address)
+
+
+async def until_backends_serve(
+    ask: Callable[[], Awaitable[str]], stop: asyncio.Event, *, patience_s: float
+) -> tuple[str, ...]:
+    """Waits until every backend has a server that passed its check, `stop`, or the end of the
+    patience. The clusters of the backends that have none.
+    """
+    waiting: tuple[str, ...] = ()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while not stop.is_set():
+                with contextlib.suppress(AdminUnavailableError, ValueError):
+                    waiting = backends_without_server(await ask())
+                    if not waiting:
+                        break
+                await asyncio.sleep(FIRST_CHECKS_INTERVAL_S)
+    return waiting
 
 
 def pause_s(took_s: float) -> float:

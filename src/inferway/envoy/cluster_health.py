@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from inferway.envoy.clusters import pool_cluster
+from inferway.envoy.clusters import pool_cluster, servers_cluster
 from inferway.routing.picker_config import endpoint_address
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Unhealthy: TypeAlias = Mapping[str, frozenset[str]]
 """Pool (namespace/name) to the addresses of its unhealthy endpoints; pools without are absent."""
 
 _PREFIX = pool_cluster("")
+_BACKENDS = (_PREFIX, servers_cluster(""))
 
 
 def checked_endpoints(text: str) -> Found:
@@ -39,6 +40,19 @@ def checked_endpoints(text: str) -> Found:
             if address and healthy is not None:
                 pool[address] = healthy
     return found
+
+
+def backends_without_server(text: str) -> tuple[str, ...]:
+    """Names of the clusters of pools and plain backends that have endpoints of which none has
+    passed a check. From the body of `/clusters?format=json`; ValueError when it is no JSON.
+    """
+    found = []
+    for cluster in _entries(json.loads(text), "cluster_statuses"):
+        name, hosts = cluster.get("name"), _entries(cluster, "host_statuses")
+        is_backend = isinstance(name, str) and name.startswith(_BACKENDS)
+        if is_backend and hosts and not any(_is_healthy(host) for host in hosts):
+            found.append(str(name))
+    return tuple(found)
 
 
 def _is_healthy(host: Mapping[str, JsonValue]) -> bool | None:

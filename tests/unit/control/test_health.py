@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from inferway.control.health import GRACE_S, INTERVAL_MAX_S, INTERVAL_MIN_S, HealthWatch, pause_s
+from inferway.control.health import (
+    GRACE_S,
+    INTERVAL_MAX_S,
+    INTERVAL_MIN_S,
+    HealthWatch,
+    pause_s,
+    until_backends_serve,
+)
 from inferway.envoy.admin import AdminUnavailableError
-from inferway.envoy.cluster_health import checked_endpoints
+from inferway.envoy.cluster_health import backends_without_server, checked_endpoints
 
 
 def host(ip: str, **health: object) -> dict[str, Any]:
@@ -45,6 +53,40 @@ def test_only_endpoints_of_pools_that_were_checked() -> None:
         "default/empty": {},
         "default/fine": {"10.0.0.4:8000": True},
     }
+
+
+PENDING = {**BAD, "pending_active_hc": True}
+
+
+def test_backends_that_nobody_serves_yet() -> None:
+    text = clusters(
+        **{
+            "pool/default/one-of-two": [host("10.0.0.1", **BAD), host("10.0.0.2")],
+            "pool/default/none": [host("10.0.0.3", **BAD), host("10.0.0.4", **PENDING)],
+            "servers/default/plain": [host("10.0.0.5", **PENDING)],
+            "picker/default/none": [host("10.0.0.6", **BAD)],
+        }
+    )
+    assert backends_without_server(text) == ("pool/default/none", "servers/default/plain")
+
+
+async def test_ready_waits_for_servers_but_not_for_ever() -> None:
+    answers = [
+        clusters(**{"pool/a/b": [host("10.0.0.1", **BAD)]}),
+        "half an ans",
+        clusters(**{"pool/a/b": [host("10.0.0.1")]}),
+    ]
+
+    async def ask() -> str:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    assert await until_backends_serve(ask, asyncio.Event(), patience_s=60.0) == ()
+    assert len(answers) == 1
+    answers[0] = clusters(**{"pool/a/b": [host("10.0.0.1", **BAD)]})
+    assert await until_backends_serve(ask, asyncio.Event(), patience_s=0.01) == ("pool/a/b",)
+    stop = asyncio.Event()
+    stop.set()
+    assert await until_backends_serve(ask, stop, patience_s=60.0) == ()
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"cluster_statuses": [1, {"name": 2}]}'])
