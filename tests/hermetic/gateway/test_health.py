@@ -26,12 +26,12 @@ SICK = FaultRule("error", path="/health", status=500)
 
 
 def gateway_of(
-    tmp_path: Path, running: list[SimServer]
+    tmp_path: Path, running: list[SimServer], more: str = ""
 ) -> AbstractAsyncContextManager[RunningGateway]:
     folder = tmp_path / "manifests"
     folder.mkdir()
     pool = pool_manifest("all", annotations="inferway.dev/policy: round-robin")
-    text = pool + "".join(server_manifest(one, "all") for one in running)
+    text = more + pool + "".join(server_manifest(one, "all") for one in running)
     (folder / "all.yaml").write_text(text)
     return running_gateway(folder, str(folder), models=("llama",))
 
@@ -155,6 +155,46 @@ async def test_health_that_hangs_ends_in_unhealthy_and_running_streams_go_on(
         await stream.close()
         running[0].faults = ()
         await until_ready(gateway, running[0], True)
+
+
+POLICY = """
+apiVersion: networking.gke.io/v1
+kind: HealthCheckPolicy
+metadata: {name: all}
+spec:
+  targetRef: {group: inference.networking.k8s.io, kind: InferencePool, name: all}
+  default:
+    checkIntervalSec: 1
+    unhealthyThreshold: 2
+    healthyThreshold: 3
+    config: {type: HTTP, httpHealthCheck: {requestPath: /ping}}
+---
+"""
+
+
+async def test_a_policy_says_what_is_asked_and_how_often_it_must_fail_or_pass(
+    tmp_path: Path,
+) -> None:
+    async with servers(1, model="llama", engine="instant") as running:
+        (server,) = running
+        server.faults = (FaultRule("error", path="/health", status=500),)  # nobody asks there
+        async with gateway_of(tmp_path, running, POLICY) as gateway:
+            assert await ready(gateway) == {server.address: True}
+            # One failure is too few (and 404 is one: a path that was asked for must be there) ...
+            server.faults = (FaultRule("error", path="/ping", status=404, count=1),)
+            checks, seen = server.requests.by_path["/ping"], set()
+            while server.requests.by_path["/ping"] < checks + 4:
+                seen |= set((await ready(gateway)).values())
+                await asyncio.sleep(0.05)
+            assert seen == {True}
+            # ... two are enough (without the policy it takes three), then it takes three passes.
+            checks = server.requests.by_path["/ping"]
+            server.faults = (FaultRule("error", path="/ping", status=404, count=2),)
+            await until_ready(gateway, server, False)
+            await until_ready(gateway, server, True)
+            assert server.requests.by_path["/ping"] >= checks + 2 + 3
+            assert health_checks(server) == 0
+            assert await served_by(gateway, running, 2) == [2]
 
 
 def health_checks(server: SimServer) -> int:

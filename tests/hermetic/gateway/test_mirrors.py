@@ -89,3 +89,45 @@ async def test_copies_are_picked_and_spread_over_their_pool(tmp_path: Path) -> N
                 lines = (await reply.text()).splitlines()
             told = [line for line in lines if "upstream_rq_total" in line and "mirror/" in line]
             assert sum(float(line.split()[-1]) for line in told) == count, told
+
+
+ALIAS = """
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferenceModel
+metadata: {name: llm}
+spec:
+  versions: [{modelName: llm-v2, criticality: Critical, weight: 1, poolRef: {name: live}}]
+---
+"""
+
+
+async def test_a_copy_of_an_alias_asks_for_what_the_original_got(tmp_path: Path) -> None:
+    """The body is copied after the alias was resolved for the original's pool."""
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    count = 20
+    async with servers(2, model="base", adapters=("llm-v2",), engine="instant") as running:
+        live, candidate = running
+        (folder / "all.yaml").write_text(
+            pool_manifest("live")
+            + pool_manifest("candidate")
+            + server_manifest(live, "live")
+            + server_manifest(candidate, "candidate")
+            + ALIAS
+            + ROUTE
+        )
+        async with running_gateway(folder, str(folder), models=("llm", "llm-v2")) as gateway:
+            seen = await send_all(gateway.url, chats(count, model="llm", seed=1), concurrency=2)
+            assert all(one.good for one in seen)
+
+            async def copied() -> bool:
+                return candidate.requests.by_model.total() == count
+
+            await gateway.until("every copy has arrived", copied)
+            assert live.requests.by_model == candidate.requests.by_model == {"llm-v2": count}
+            names = {
+                one.headers["x-gateway-model-name"]
+                for one in candidate.requests.recent
+                if one.path == "/v1/chat/completions"
+            }
+            assert names == {"llm-v2"}
