@@ -20,7 +20,7 @@ run: $(VENV)/.ready ## the gateway of the demo, left running, with a curl line t
 
 test: $(VENV)/.ready ## all tests: Rust, Python units, properties, golden files, real Envoy (no GPU, no cluster)
 	cargo test --quiet --locked --manifest-path $(CARGO_MANIFEST)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile
 
 check: $(VENV)/.ready ## formatting, lint, types, layers, clippy, tidiness
 	$(BIN)/ruff format --check .
