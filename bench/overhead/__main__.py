@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from pathlib import Path
 from bench.overhead import arms as contestants
 from bench.overhead import features
 from bench.overhead.arms import Arm, MissingError
-from bench.overhead.load import TICKS_PER_S, Case, Sample, cpu_ticks, wrk
+from bench.overhead.load import TICKS_PER_S, Case, Sample, cpu_ticks, summary, wrk
+from bench.overhead.pairs import measure_pairs
 from bench.overhead.report import render
 
 CASES = [
@@ -79,21 +79,6 @@ def measure(arms: list[Arm], cases: list[Case], rounds: int, work: Path) -> dict
     return {
         name: {arm: summary(taken) for arm, taken in by_arm.items()}
         for name, by_arm in samples.items()
-    }
-
-
-def summary(samples: list[Sample]) -> dict[str, object]:
-    roles = sorted({role for sample in samples for role in sample.cpu_us})
-    rates = [sample.requests_per_s for sample in samples]
-    return {
-        "requests_per_s": statistics.median(rates),
-        "requests_per_s_range": [min(rates), max(rates)],
-        "p50_us": statistics.median(s.p50_us for s in samples),
-        "p99_us": statistics.median(s.p99_us for s in samples),
-        "errors": sum(s.errors for s in samples),
-        "cpu_us": {
-            role: statistics.median(s.cpu_us.get(role, 0.0) for s in samples) for role in roles
-        },
     }
 
 
@@ -192,7 +177,10 @@ def main() -> None:
         arms = [direct] if "direct" in names else []
         try:
             arms += start_arms(names, backends, work)
-            result["cases"] = measure(arms, cases, options.rounds, work)
+            if options.features:
+                result["cases"] = measure_pairs(arms[0], arms[1:], cases, options.rounds, work)
+            else:
+                result["cases"] = measure(arms, cases, options.rounds, work)
         finally:
             for arm in {id(arm): arm for arm in [*arms, direct]}.values():
                 arm.stop()

@@ -69,6 +69,9 @@ RULES = {
 }
 """Arm to the only rule of its route, the route's annotations, and what else it needs."""
 
+COPIES = {"mirror-10": 0.1, "mirror-100": 1.0}
+"""Arm to mirrored copies per request."""
+
 
 def makers() -> dict[str, Callable[[list[int], Path], Arm]]:
     """How to start each arm, by its name."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,3 +118,18 @@ def wrk(arm: Arm, case: Case, work: Path, *, seconds: float | None = None) -> Sa
         ticks = cpu_ticks(pid) - before[pid]
         cpu[name] = cpu.get(name, 0.0) + ticks / TICKS_PER_S * 1e6 / max(requests, 1)
     return Sample(requests / (duration_us / 1e6), p50, p99, errors, requests, cpu)
+
+
+def summary(samples: list[Sample]) -> dict[str, object]:
+    roles = sorted({role for sample in samples for role in sample.cpu_us})
+    rates = [sample.requests_per_s for sample in samples]
+    return {
+        "requests_per_s": statistics.median(rates),
+        "requests_per_s_range": [min(rates), max(rates)],
+        "p50_us": statistics.median(s.p50_us for s in samples),
+        "p99_us": statistics.median(s.p99_us for s in samples),
+        "errors": sum(s.errors for s in samples),
+        "cpu_us": {
+            role: statistics.median(s.cpu_us.get(role, 0.0) for s in samples) for role in roles
+        },
+    }
