@@ -198,3 +198,34 @@ def protocol_options(h2c: bool, settings: EnvoySettings) -> Json:
         common_http_protocol_options={"idle_timeout": seconds(settings.upstream_idle_timeout_s)},
         explicit_http_config=http2 if h2c else {"http_protocol_options": {}},
     )
+
+
+def way_in(name: str, *, requests_max: int, buffer_bytes: int, settings: EnvoySettings) -> Resource:
+    """The cluster that leads to the listener inside Envoy of the same name (inside.py)."""
+    inside: Json = {"envoy_internal_address": {"server_listener_name": name}}
+    content: Json = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": seconds(settings.connect_timeout_s),
+        "per_connection_buffer_limit_bytes": buffer_bytes,
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": inside}}]}],
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": requests_max,
+                    "max_pending_requests": requests_max,
+                    "max_requests": requests_max,
+                    "max_retries": requests_max,
+                }
+            ]
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol_options(
+                False, settings
+            )
+        },
+    }
+    return resource(ResourceType.CLUSTER, content)

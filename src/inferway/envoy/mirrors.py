@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import protocol_options
-from inferway.envoy.messages import Json, JsonValue, Resource, ResourceType, resource, seconds
+from inferway.envoy.clusters import way_in
 from inferway.routing.features import MILLION, NO_FILTERS, Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from inferway.envoy.messages import Json, JsonValue, Resource
     from inferway.envoy.settings import EnvoySettings
     from inferway.routing.model import Route, RoutingModel, TargetKind
 
@@ -68,36 +68,12 @@ def _policy(mirror: Mirror) -> Json:
 def mirror_clusters(model: RoutingModel, settings: EnvoySettings) -> list[Resource]:
     """One per backend that gets copies."""
     return [
-        resource(ResourceType.CLUSTER, _cluster(mirror_name(kind, name), settings))
+        way_in(
+            mirror_name(kind, name),
+            requests_max=settings.mirrored_requests_max,
+            # Above the largest body, so that a whole copy fits even when nobody takes it.
+            buffer_bytes=2 * settings.body_bytes_max,
+            settings=settings,
+        )
         for kind, name in mirrored(model)
     ]
-
-
-def _cluster(name: str, settings: EnvoySettings) -> Json:
-    limit = settings.mirrored_requests_max
-    inside: Json = {"envoy_internal_address": {"server_listener_name": name}}
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": seconds(settings.connect_timeout_s),
-        # Above the largest body, so that a whole copy fits even when nobody takes it.
-        "per_connection_buffer_limit_bytes": 2 * settings.body_bytes_max,
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": inside}}]}],
-        },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": limit,
-                    "max_pending_requests": limit,
-                    "max_requests": limit,
-                }
-            ]
-        },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol_options(
-                False, settings
-            )
-        },
-    }

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferway.envoy.clusters import picker_cluster
-from inferway.envoy.listeners import router_filter
-from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
+from inferway.envoy.inside import listener_inside
+from inferway.envoy.messages import Json, Resource, seconds, typed
 from inferway.envoy.picker_clusters import (
     ATTEMPT_HEADER,
     foreign,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 SERVED = f"{DESTINATION_HEADER}-served"
 _METADATA = "envoy.lb"
 _PROCESSOR = "inferway.foreign_picker"
-_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _NAMESPACES: Json = {"untyped": [_METADATA]}
 
 
@@ -45,13 +44,10 @@ def picked_listeners(
     model: RoutingModel, settings: EnvoySettings, actions: Callable[[Pool], Json]
 ) -> list[Resource]:
     """One per pool with a foreign picker. `actions` gives the RouteAction that leads to a pool."""
-    return [
-        resource(ResourceType.LISTENER, _listener(pool, picker, settings, actions(pool)))
-        for pool, picker in foreign(model)
-    ]
+    return [_listener(pool, picker, settings, actions(pool)) for pool, picker in foreign(model)]
 
 
-def _listener(pool: Pool, picker: ForeignPicker, settings: EnvoySettings, action: Json) -> Json:
+def _listener(pool: Pool, picker: ForeignPicker, settings: EnvoySettings, action: Json) -> Resource:
     name = picked_name(pool.name)
     host: Json = {
         "name": "picked",
@@ -60,35 +56,17 @@ def _listener(pool: Pool, picker: ForeignPicker, settings: EnvoySettings, action
         "request_body_buffer_limit": settings.body_bytes_max,
         "request_headers_to_remove": [ATTEMPT_HEADER],
     }
-    manager = typed(
-        _MANAGER,
+    return listener_inside(
+        name,
         stat_prefix="picked",
-        route_config={"name": name, "virtual_hosts": [host]},
-        http_filters=[_processor(pool), _served_to_metadata(), router_filter()],
-        local_reply_config=picker_reply_config(marked=pool.fail_open),
-        request_timeout="0s",
-        stream_idle_timeout=seconds(settings.idle_timeout_s),
-        # Who is asking, and what answers, was settled outside.
-        skip_xff_append=True,
-        generate_request_id=True,
-        preserve_external_request_id=True,
-        server_header_transformation="PASS_THROUGH",
+        host=host,
+        filters=[_processor(pool), _served_to_metadata()],
+        settings=settings,
+        options={
+            "local_reply_config": picker_reply_config(marked=pool.fail_open),
+            "server_header_transformation": "PASS_THROUGH",
+        },
     )
-    return {
-        "name": name,
-        "internal_listener": {},
-        "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
-        "filter_chains": [
-            {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": manager,
-                    }
-                ]
-            }
-        ],
-    }
 
 
 def _routes(forward: Json, picker: ForeignPicker) -> Iterator[Json]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.envoy.clusters import picker_cluster, protocol_options
+from inferway.envoy.clusters import picker_cluster, way_in
 from inferway.envoy.messages import (
     Json,
     JsonValue,
@@ -51,9 +51,17 @@ def picker_retry_policy() -> dict[str, JsonValue]:
 def picked_clusters(model: RoutingModel, settings: EnvoySettings) -> list[Resource]:
     """Two per pool with a foreign picker: the way in, and the picker."""
     return [
-        resource(ResourceType.CLUSTER, content)
+        one
         for pool, picker in foreign(model)
-        for content in (_way_in(pool, settings), _picker(pool, picker, settings))
+        for one in (
+            way_in(
+                picked_name(pool.name),
+                requests_max=settings.requests_per_pool_max,
+                buffer_bytes=settings.connection_buffer_bytes,
+                settings=settings,
+            ),
+            resource(ResourceType.CLUSTER, _picker(pool, picker, settings)),
+        )
     ]
 
 
@@ -62,33 +70,6 @@ def foreign(model: RoutingModel) -> Iterator[tuple[Pool, ForeignPicker]]:
     for pool in model.pools.values():
         if pool.picker is not None:
             yield pool, pool.picker
-
-
-def _way_in(pool: Pool, settings: EnvoySettings) -> Json:
-    name = picked_name(pool.name)
-    limit = settings.requests_per_pool_max
-    inside: Json = {"envoy_internal_address": {"server_listener_name": name}}
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": seconds(settings.connect_timeout_s),
-        "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": inside}}]}],
-        },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": limit,
-                    "max_pending_requests": limit,
-                    "max_requests": limit,
-                    "max_retries": limit,
-                }
-            ]
-        },
-        "typed_extension_protocol_options": {_HTTP: protocol_options(False, settings)},
-    }
 
 
 def _picker(pool: Pool, picker: ForeignPicker, settings: EnvoySettings) -> Json:

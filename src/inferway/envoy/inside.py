@@ -1,0 +1,57 @@
+"""Listeners inside Envoy.
+
+Some requests need a filter chain of their own: copies that are picked for (mirror_listeners.py),
+pools with a foreign picker (picked.py). Model: an internal listener, reached through a cluster of
+the same name (`clusters.way_in`). Bytes cross in memory; nothing listens on a socket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferway.envoy.listeners import router_filter
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferway.envoy.settings import EnvoySettings
+
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def listener_inside(
+    name: str,
+    *,
+    stat_prefix: str,
+    host: Json,
+    filters: Sequence[Json],
+    settings: EnvoySettings,
+    options: Json,
+) -> Resource:
+    """The listener `name`: one virtual host behind these filters. `options` are further fields of
+    its connection manager. Who is asking, and under which id, was settled outside.
+    """
+    manager = typed(
+        _MANAGER,
+        stat_prefix=stat_prefix,
+        route_config={"name": name, "virtual_hosts": [host]},
+        http_filters=[*filters, router_filter()],
+        request_timeout="0s",
+        stream_idle_timeout=seconds(settings.idle_timeout_s),
+        skip_xff_append=True,
+        generate_request_id=True,
+        preserve_external_request_id=True,
+        **options,
+    )
+    http: Json = {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": manager,
+    }
+    content: Json = {
+        "name": name,
+        "internal_listener": {},
+        "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
+        "filter_chains": [{"filters": [http]}],
+    }
+    return resource(ResourceType.LISTENER, content)
