@@ -47,7 +47,7 @@ ABSENT = "–"  # noqa: RUF001 - a dash is what a table shows for nothing
 # fields would fill pages and are those of the Gateway API.
 NOT_SERVED = {
     "BackendTls": "no effect: backends are reached without TLS",
-    "FrontendTls": "`validation` closes the HTTPS listeners that it is for",
+    "FrontendTls": "`validation`: HTTPS ports ask clients for certificates",
     "GatewayInfrastructure": "`parametersRef` is refused; labels and annotations have no effect",
     "AllowedListeners": "no effect: ListenerSets are not read",
     "ParametersReference": "a class with parameters is not accepted",

@@ -24,7 +24,9 @@ WITHOUT_CONDITIONS = {
     "GatewayClass": "of another controller",
 }
 # Others refer to these; what comes of it is told there.
-WITHOUT_STATUS = frozenset({"EndpointSlice", "Namespace", "ReferenceGrant", "Secret", "Service"})
+WITHOUT_STATUS = frozenset(
+    {"ConfigMap", "EndpointSlice", "Namespace", "ReferenceGrant", "Secret", "Service"}
+)
 
 
 class Told(NamedTuple):

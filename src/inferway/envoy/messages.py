@@ -149,7 +149,7 @@ def resource_json(one: Resource) -> str:
     """Canonical JSON text of a resource, for people and golden files; without private keys."""
     message = _new(one.type)
     message.ParseFromString(one.body)
-    if isinstance(message, secret_pb2.Secret):
+    if isinstance(message, secret_pb2.Secret) and message.HasField("tls_certificate"):
         message.tls_certificate.ClearField("private_key")
     return _json_text(message)
 

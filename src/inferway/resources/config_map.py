@@ -1,6 +1,6 @@
 """ConfigMap: which adapters belong to which base model, when it carries the label for that; the
-authorities that sign certificates, when a pool names it for that. Any other is accepted and not
-read.
+authorities that sign certificates, when a pool or a Gateway names it for that. Any other is
+accepted and not read.
 
 The labels are those of the extension's body-based router and of its successor. `data.baseModel` is
 a name, `data.adapters` the text of a YAML list of names. `data["ca.crt"]` is one or more

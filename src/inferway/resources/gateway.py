@@ -180,13 +180,22 @@ class GatewaySpec(Model):
     allowed_listeners: AllowedListeners | None = None
     tls: GatewayTls | None = None
 
-    def validates_clients(self, port: int) -> bool:
-        """Whether clients of a TLS port must show certificates."""
+    @property
+    def validations(self) -> tuple[FrontendValidation, ...]:
+        """Every way in which clients of some HTTPS port are validated."""
         frontend = self.tls.frontend if self.tls else None
         if frontend is None:
-            return False
+            return ()
+        configs = (frontend.default, *(entry.tls for entry in frontend.per_port))
+        return tuple(one.validation for one in configs if one.validation is not None)
+
+    def validation_at(self, port: int) -> FrontendValidation | None:
+        """How certificates of clients of an HTTPS port are validated; None: not at all."""
+        frontend = self.tls.frontend if self.tls else None
+        if frontend is None:
+            return None
         by_port = {entry.port: entry.tls for entry in frontend.per_port}
-        return by_port.get(port, frontend.default).validation is not None
+        return by_port.get(port, frontend.default).validation
 
     @model_validator(mode="after")
     def _entries_are_unique(self) -> Self:

@@ -5,7 +5,8 @@ protocol that is not served; each must be told apart before routes attach. Model
 `GatewayListener` per listener, judged with all others in view. Invariant: of listeners that cannot
 be told apart none is served, because the Gateway API forbids picking a winner; that also holds
 between Gateways, since they share one Envoy. HTTP and HTTPS are served; an HTTPS listener with at
-least one good certificate is, whatever its other references are.
+least one good certificate is, whatever its other references are, unless it must validate clients
+and cannot (client_validation.py).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from inferway.resources import Gateway
     from inferway.resources.gateway import Listener
     from inferway.routing.certificates import Certificates
+    from inferway.routing.client_validation import ClientValidations
     from inferway.routing.gateway_classes import OurGateway
-    from inferway.routing.model import Certificate
+    from inferway.routing.model import Certificate, ClientValidation
     from inferway.routing.settings import RoutingSettings
 
 HTTP_ROUTE = RouteGroupKind(kind="HTTPRoute")
@@ -46,9 +48,10 @@ class GatewayListener:
     hostname: str  # canonical pattern
     addresses: tuple[str, ...]
     kinds: tuple[RouteGroupKind, ...]  # that may attach and that we know
-    # A certificate that cannot be used, or an entry of allowedRoutes.kinds that we do not know.
+    # Certificates or authorities that cannot be used, entries of allowedRoutes.kinds unknown to us.
     unresolved: Refusal | None
     certificates: tuple[Certificate, ...] = ()  # of an HTTPS listener
+    clients: ClientValidation | None = None  # of an HTTPS listener that validates them
     refusal: Refusal | None = None  # not served, whatever the others are
     conflict: Refusal | None = None  # not served because of another listener
     overlaps: tuple[str, ...] = ()  # HTTPS listeners on its port whose hosts are in part its own
@@ -82,10 +85,13 @@ class ServedGateway:
 
 
 def judge(
-    gateways: Sequence[OurGateway], certificates: Certificates, settings: RoutingSettings
+    gateways: Sequence[OurGateway],
+    certificates: Certificates,
+    validations: ClientValidations,
+    settings: RoutingSettings,
 ) -> tuple[ServedGateway, ...]:
     """Every listener of every Gateway with its verdict; order is kept."""
-    alone = [_judge_alone(one, certificates, settings) for one in gateways]
+    alone = [_judge_alone(one, certificates, validations, settings) for one in gateways]
     everyone = [listener for one in alone for listener in one.listeners]
     conflicts, overlaps = _conflicts(everyone), _overlaps(everyone)
     return tuple(
@@ -105,7 +111,10 @@ def judge(
 
 
 def _judge_alone(
-    ours: OurGateway, certificates: Certificates, settings: RoutingSettings
+    ours: OurGateway,
+    certificates: Certificates,
+    validations: ClientValidations,
+    settings: RoutingSettings,
 ) -> ServedGateway:
     gateway = ours.gateway
     refusal = ours.refusal or _gateway_refusal(gateway)
@@ -115,6 +124,7 @@ def _judge_alone(
     listeners = []
     for spec in gateway.spec.listeners:
         shown = listener_certificates(spec, gateway.namespace, certificates)
+        clients = validations.judge(gateway, spec)
         listener = GatewayListener(
             name=f"{gateway.qualified_name}/{spec.name}",
             gateway=gateway.qualified_name,
@@ -123,9 +133,14 @@ def _judge_alone(
             hostname=pattern(spec.hostname),
             addresses=addresses,
             kinds=_kinds(spec),
-            unresolved=combined([shown.refusal, _kinds_refusal(spec)]),
+            unresolved=combined([shown.refusal, clients.unresolved, _kinds_refusal(spec)]),
             certificates=shown.certificates,
-            refusal=Refusal("Invalid", refusal.message) if refusal else _refusal(spec, gateway),
+            clients=clients.validation,
+            refusal=(
+                Refusal("Invalid", refusal.message)
+                if refusal
+                else _refusal(spec) or clients.refusal
+            ),
         )
         listeners.append(listener)
     return ServedGateway(gateway, addresses, tuple(listeners), refusal, unusable)
@@ -188,18 +203,11 @@ def _kinds_refusal(spec: Listener) -> Refusal | None:
     )
 
 
-def _refusal(spec: Listener, gateway: Gateway) -> Refusal | None:
+def _refusal(spec: Listener) -> Refusal | None:
     if spec.protocol_upper not in _SERVED:
         known = ", ".join(_SERVED)
         return Refusal(
             "UnsupportedProtocol", f"protocol {spec.protocol} is not supported; supported: {known}"
-        )
-    if spec.protocol_upper == "HTTPS" and gateway.spec.validates_clients(spec.port):
-        # Serving everybody instead would open what was meant to be closed.
-        return Refusal(
-            "UnsupportedValue",
-            "spec.tls.frontend: certificates of clients cannot be validated; remove validation, "
-            "or keep this port closed",
         )
     return None
 

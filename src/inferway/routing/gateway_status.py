@@ -32,7 +32,7 @@ def gateway_status(served: ServedGateway, attached: Mapping[str, int]) -> Object
     generation = served.gateway.metadata.generation
     return ObjectStatus(
         key=served.gateway.key,
-        conditions=_gateway_conditions(served, generation),
+        conditions=(*_gateway_conditions(served, generation), *_insecure(served, generation)),
         addresses=served.addresses,
         listeners=tuple(
             ListenerStatus(
@@ -74,6 +74,16 @@ def _gateway_conditions(served: ServedGateway, generation: int) -> Conditions:
         if unusable
         else pending_programming(generation),
     )
+
+
+def _insecure(served: ServedGateway, generation: int) -> Conditions:
+    """The API wants it told when clients are let in whatever certificate they show."""
+    modes = {one.mode for one in served.gateway.spec.validations}
+    if "AllowInsecureFallback" not in modes:
+        return ()
+    words = "spec.tls.frontend: AllowInsecureFallback serves clients without a valid certificate"
+    kind, reason = "InsecureFrontendValidationMode", "ConfigurationChanged"
+    return (met(kind, reason, generation=generation, message=words),)
 
 
 def _listener_conditions(

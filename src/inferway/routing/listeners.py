@@ -72,6 +72,7 @@ def _listeners(
             tls=ListenerTls(
                 server_names=() if one.hostname == ANY else (one.hostname,),
                 certificates=tuple(certificate.name for certificate in one.certificates),
+                clients=one.clients,
             ),
             elsewhere=tuple(elsewhere),
         )

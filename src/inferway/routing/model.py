@@ -159,11 +159,21 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientValidation:
+    """Whose signature under a client's certificate counts. Equal names have equal content."""
+
+    name: str  # clients/namespace/gateway:port
+    authorities: str  # PEM
+    required: bool  # False: clients without a certificate, or with any other, are served too
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerTls:
     """Whose connections a TLS listener takes, and what it shows them."""
 
     server_names: tuple[str, ...]  # host patterns that a client may ask for; empty: any, or none
     certificates: tuple[str, ...]  # keys of RoutingModel.certificates
+    clients: ClientValidation | None = None  # None: they are not asked for certificates
 
 
 @dataclass(frozen=True, slots=True)

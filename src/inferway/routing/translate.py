@@ -24,6 +24,7 @@ from inferway.routing.authorities import Authorities
 from inferway.routing.backend_policies import judge_backend_policies
 from inferway.routing.backends import Backends
 from inferway.routing.certificates import Certificates
+from inferway.routing.client_validation import ClientValidations
 from inferway.routing.defaults import DEFAULT_GATEWAY, complete
 from inferway.routing.foreign_pickers import Pickers
 from inferway.routing.gateway_classes import OurGateway, class_statuses, our_gateways
@@ -98,14 +99,14 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         ours = (OurGateway(completed.gateway, refusal=None),)
     grants = Grants(resources.of_kind(ReferenceGrant))
     certificates = Certificates(resources.of_kind(Secret), grants)
-    judged = judge(ours, certificates, settings)
+    authorities = Authorities(resources.of_kind(ConfigMap))
+    judged = judge(ours, certificates, ClientValidations(authorities, grants), settings)
     gateways = {one.gateway.qualified_name: one for one in judged}
     foreign = {one.qualified_name for one in resources.gateways} - gateways.keys()
 
     names = judge_names(resources)
     servers = ServerIndex(resources.model_servers)
     services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
-    authorities = Authorities(resources.of_kind(ConfigMap))
     pickers = Pickers(services, authorities, settings.system_ca_file)
     pools, pool_warnings = build_pools(
         resources.pools, servers, names.objectives, names.rewrites, pickers, settings

@@ -26,6 +26,7 @@ from inferway.routing.foreign_pickers import ForeignPicker, PickerTls
 from inferway.routing.health import CheckKind, HealthCheck
 from inferway.routing.model import (
     Certificate,
+    ClientValidation,
     Endpoint,
     Listener,
     ListenerTls,
@@ -259,6 +260,23 @@ def https() -> RoutingModel:
     )
 
 
+def client_certificates() -> RoutingModel:
+    """Two ports that validate their clients, one of them in the lenient mode."""
+    found = https()
+    authority = (HERE / "authority.crt").read_text()
+
+    def asking(listener: Listener, port: int, *, required: bool) -> Listener:
+        assert listener.tls is not None
+        clients = ClientValidation(f"clients/demo/gateway:{port}", authority, required)
+        return replace(listener, port=port, tls=replace(listener.tls, clients=clients))
+
+    strict, lenient = found.listeners
+    return replace(
+        found,
+        listeners=(asking(strict, 8443, required=True), asking(lenient, 8444, required=False)),
+    )
+
+
 CASES = {
     "route-features": route_features,
     "one-pool": one_pool,
@@ -270,6 +288,7 @@ CASES = {
     "unresolved-share": unresolved_share,
     "hostnames": hostnames,
     "https": https,
+    "client-certificates": client_certificates,
     **{
         f"example-{folder.name}": partial(example, folder.name)
         for folder in sorted(EXAMPLES.iterdir())

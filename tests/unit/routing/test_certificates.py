@@ -197,21 +197,6 @@ def test_one_good_certificate_of_several_serves(load: Load) -> None:
     assert list(translation.model.certificates) == ["infra/cert"]
 
 
-def test_validation_of_clients_is_refused_and_never_skipped(load: Load) -> None:
-    text = GATEWAY.replace("TLS", REFERENCE, 1).replace(
-        "  listeners:",
-        """  tls:
-    frontend:
-      default: {validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}]}}
-      perPort: [{port: 80, tls: {}}]
-  listeners:""",
-    )
-    translation = translate(load(text + secret()), settings=RoutingSettings())
-    assert conditions(translation)["Accepted"] == ("False", "UnsupportedValue")
-    assert conditions(translation, "http")["Accepted"] == ("True", "Accepted")
-    assert [one.port for one in translation.model.listeners] == [80]
-
-
 SHARED = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
