@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import ExitStack, suppress
 from importlib.resources import files
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from inferway.envoy.ports import port_problem
@@ -19,19 +21,27 @@ if TYPE_CHECKING:
 
 NAMES = ("gateway.yaml", "pools.yaml", "servers.yaml")
 PORT = re.compile(r"(?P<key>\bport: )(?P<port>\d+)")
+# Below those from which the kernel takes one for every outgoing connection (32,768 and up): so none
+# is taken between the look here and its use.
+_PORTS = range(10_240, 32_768)
+_TAKEN_MAX = 1000  # ports that may be found in use before we give up
 POLICY = re.compile(r"(inferway\.dev/policy: )\S+")
 
 
 def free_ports(count: int) -> list[int]:
-    """Different free ports; all are held at once so that none is given twice."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different free ports; all are held at once, so that none is given twice. OSError: too few."""
+    held: list[int] = []
+    with ExitStack() as probes:
+        for port in SystemRandom().sample(_PORTS, count + _TAKEN_MAX):
+            if len(held) == count:
+                break
+            probe = probes.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                held.append(port)
+    if len(held) < count:
+        raise OSError(f"not enough free ports on 127.0.0.1: {count} wanted")
+    return held
 
 
 def write(folder: Path, *, keep_ports: bool) -> int:
