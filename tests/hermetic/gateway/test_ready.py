@@ -10,13 +10,24 @@ from inferway.cli.demo.manifests import free_ports
 from inferway.cli.run import SIMULATED_MODEL
 from inferway.simulator.faults import FaultRule
 
-from .running import pool_manifest, running_gateway, server_manifest, servers
+from .running import running_gateway, server_manifest, servers
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
 pytestmark = pytest.mark.hermetic
+
+
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: plain}}
+spec:
+  rules:
+  - backendRefs: [{{group: inferway.dev, kind: ModelServer, name: {name}}}]
+---
+"""
 
 
 def chat(model: str) -> dict[str, Any]:
@@ -31,14 +42,16 @@ async def test_simulated_servers_listen_when_the_gateway_is_ready(tmp_path: Path
         assert status == 200, reply
 
 
-async def test_a_server_that_fails_its_first_check_is_waited_for(tmp_path: Path) -> None:
+async def test_a_server_that_fails_its_first_checks_is_waited_for(tmp_path: Path) -> None:
     folder = tmp_path / "manifests"
     folder.mkdir()
     async with servers(1, model="llama", engine="instant") as running:
         (server,) = running
-        server.faults = (FaultRule("error", path="/health", status=500, count=1),)
-        (folder / "all.yaml").write_text(pool_manifest("all") + server_manifest(server, "all"))
+        server.faults = (FaultRule("error", path="/health", status=500, count=2),)
+        text = ROUTE.format(name=server.name) + server_manifest(server, "none")
+        (folder / "all.yaml").write_text(text)
         async with running_gateway(folder, str(folder)) as gateway:
+            assert server.requests.by_path["/health"] > 2, "one has passed"
             status, _headers, reply = await gateway.post(chat("llama"))
             assert status == 200, reply
 
