@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.envoy.listeners import router_filter
-from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
+from inferway.envoy.listeners import connection_manager, router_filter
+from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferway.envoy.settings import EnvoySettings
-
-_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 def listener_inside(
@@ -32,8 +30,7 @@ def listener_inside(
     """The listener `name`: one virtual host behind these filters. `options` are further fields of
     its connection manager. Who is asking, and under which id, was settled outside.
     """
-    manager = typed(
-        _MANAGER,
+    manager = connection_manager(
         stat_prefix=stat_prefix,
         route_config={"name": name, "virtual_hosts": [host]},
         http_filters=[*filters, router_filter()],
@@ -44,14 +41,10 @@ def listener_inside(
         preserve_external_request_id=True,
         **options,
     )
-    http: Json = {
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": manager,
-    }
     content: Json = {
         "name": name,
         "internal_listener": {},
         "per_connection_buffer_limit_bytes": settings.connection_buffer_bytes,
-        "filter_chains": [{"filters": [http]}],
+        "filter_chains": [{"filters": [manager]}],
     }
     return resource(ResourceType.LISTENER, content)

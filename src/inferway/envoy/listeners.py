@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 from inferway.envoy.clusters import socket_address
 from inferway.envoy.filters import http_filters
-from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
+from inferway.envoy.messages import (
+    Json,
+    JsonValue,
+    Resource,
+    ResourceType,
+    resource,
+    seconds,
+    typed,
+)
 from inferway.envoy.replies import local_reply_config
 from inferway.envoy.route_filters import cors_filter
 from inferway.envoy.routes import route_config_name
@@ -70,18 +78,20 @@ def _listener_name(first: Listener) -> str:
 
 
 def _filter_chain(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:
-    manager = _connection_manager(listener, settings, pick_socket)
-    chain: Json = {
-        "filters": [
-            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
-        ],
-    }
+    chain: Json = {"filters": [_connection_manager(listener, settings, pick_socket)]}
     return chain if listener.tls is None else {**chain, **tls_chain(listener.name, listener.tls)}
 
 
+def connection_manager(**fields: JsonValue) -> Json:
+    """The network filter that speaks HTTP, with these fields."""
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": typed(_MANAGER, **fields),
+    }
+
+
 def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket: Path) -> Json:
-    return typed(
-        _MANAGER,
+    return connection_manager(
         stat_prefix=f"{STAT_PREFIX}{listener.port}",
         rds={
             "route_config_name": route_config_name(listener.name),

@@ -15,6 +15,8 @@ from .violations import Violation, reject
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 INFERENCE_GROUP = "inference.networking.k8s.io"
+# Where objectives and rewrites live now; their old group is read as well, after it.
+NEWER_GROUP = "llm-d.ai"
 
 
 class ParentReference(Model):

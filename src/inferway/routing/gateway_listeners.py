@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from inferway.resources.gateway import RouteGroupKind
 from inferway.routing.certificates import listener_certificates
 from inferway.routing.hostnames import ANY, intersection, pattern
+from inferway.routing.picker_config import is_ip
 from inferway.routing.status import Refusal, combined
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _judge_alone(
 
 def _gateway_refusal(gateway: Gateway) -> Refusal | None:
     for index, address in enumerate(gateway.spec.addresses):
-        if address.type != "IPAddress" or (address.value and not _is_ip(address.value)):
+        if address.type != "IPAddress" or (address.value and not is_ip(address.value)):
             return Refusal(
                 "UnsupportedAddress",
                 f"spec.addresses[{index}]: {address.type} {address.value} is not supported; "
@@ -168,16 +168,8 @@ def requested_addresses(gateways: Iterable[Gateway]) -> frozenset[str]:
         address.value
         for gateway in gateways
         for address in gateway.spec.addresses
-        if address.type == "IPAddress" and _is_ip(address.value)
+        if address.type == "IPAddress" and is_ip(address.value)
     )
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _addresses(gateway: Gateway, settings: RoutingSettings) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferway.resources.references import NEWER_GROUP
 from inferway.routing.pool_references import pool_refusal
 from inferway.routing.status import ObjectStatus, Refusal, verdict
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from inferway.resources import InferenceObjective, InferencePool
-
-_NEWER_GROUP = "llm-d.ai"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,12 @@ def judge_objectives(
     known = {pool.qualified_name for pool in pools}
     priorities: defaultdict[str, dict[str, int]] = defaultdict(dict)
     statuses = []
-    for one in sorted(objectives, key=lambda one: (one.group != _NEWER_GROUP, one.qualified_name)):
+    for one in sorted(objectives, key=lambda one: (one.group != NEWER_GROUP, one.qualified_name)):
         pool = f"{one.namespace}/{one.spec.pool_ref.name}"
         refusal = pool_refusal(one.spec.pool_ref, "poolRef", one.namespace, known)
         if refusal is None and one.name in priorities[pool]:
             refusal = Refusal(
-                "Superseded", f"group {_NEWER_GROUP} has the same objective for pool {pool}"
+                "Superseded", f"group {NEWER_GROUP} has the same objective for pool {pool}"
             )
         if refusal is None:
             priorities[pool][one.name] = one.priority

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, Final
 
+from inferway.resources.references import NEWER_GROUP
 from inferway.routing.model import Rewrite, RewriteTarget, Sticky
 from inferway.routing.pool_references import pool_refusal
 from inferway.routing.precedence import YOUNGEST
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 STICKY_ANNOTATION = "inferway.dev/sticky"
 PRIORITIES: Final = {"Critical": 10, "Standard": 0, "Sheddable": -10}
-NEWER_GROUP = "llm-d.ai"
 _STICKY_FIELD = f"metadata.annotations[{STICKY_ANNOTATION}]"
 
 

@@ -17,7 +17,7 @@ from inferway.cli.rollout.manifests import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inferway.resources.edits import Edit
+    from inferway.resources.document import Json
 
 RolloutArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the Rollout.")]
 
@@ -32,9 +32,7 @@ def pause(
 
     Example: inferway rollout pause llm-new
     """
-    from inferway.resources.edits import Put
-
-    _edit(name, namespace, manifests, admin, [Put(("spec", "paused"), value=True)])
+    _edit(name, namespace, manifests, admin, {"paused": True})
 
 
 def resume(
@@ -47,9 +45,7 @@ def resume(
 
     Example: inferway rollout resume llm-new
     """
-    from inferway.resources.edits import Put
-
-    _edit(name, namespace, manifests, admin, [Put(("spec", "paused"), value=False)])
+    _edit(name, namespace, manifests, admin, {"paused": False})
 
 
 def promote(
@@ -62,13 +58,7 @@ def promote(
 
     Example: inferway rollout promote llm-new
     """
-    from inferway.resources.edits import Put
-
-    edits: list[Edit] = [
-        Put(("spec", "paused"), value=False),
-        Put(("spec", "action"), "Promote"),
-    ]
-    _edit(name, namespace, manifests, admin, edits)
+    _edit(name, namespace, manifests, admin, {"paused": False, "action": "Promote"})
 
 
 def abort(
@@ -81,19 +71,19 @@ def abort(
 
     Example: inferway rollout abort llm-new
     """
-    from inferway.resources.edits import Put
-
-    _edit(name, namespace, manifests, admin, [Put(("spec", "action"), "Rollback")])
+    _edit(name, namespace, manifests, admin, {"action": "Rollback"})
 
 
 def _edit(
-    name: str, namespace: str, manifests: list[Path] | None, admin: str, edits: list[Edit]
+    name: str, namespace: str, manifests: list[Path] | None, admin: str, spec: dict[str, Json]
 ) -> None:
+    """Sets these fields of the spec."""
+    from inferway.resources.edits import Put
     from inferway.resources.text_edit import ObjectName
 
     written = find_manifests(manifests, admin)
     own = ObjectName("Rollout", namespace, name)
     if own not in written.files:
         fail(f"not found: {own}")
-    written.edit(own, edits)
+    written.edit(own, [Put(("spec", field), value) for field, value in spec.items()])
     typer.echo(f"rollout {namespace}/{name} is changed: {written.files[own]}", err=True)
