@@ -21,7 +21,7 @@ from inferway.picker.config import EndpointConfig, PoolConfig
 from inferway.picker.datalayer.engines import Reading
 from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.scheduling.decide import Decision, PoolScheduler
-from inferway.picker.scheduling.registry import POLICIES, policy
+from inferway.picker.scheduling.registry import POLICIES, profile_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class BenchPick:
     max_tokens: int
     model: str
     hashes: NDArray[np.uint64]
+    session: str = ""
+    fairness: str = ""
 
 
 def scheduler(endpoints: int, name: str) -> tuple[PoolScheduler, DataLayer]:
@@ -54,7 +56,7 @@ def scheduler(endpoints: int, name: str) -> tuple[PoolScheduler, DataLayer]:
     for address in addresses[:1000]:
         usage, waiting = float(rng.random()), float(rng.integers(0, 5))
         layer.scraped(address, Reading(waiting, 5.0, usage), 0.0, 0.0)
-    return PoolScheduler(layer.pools["bench/pool"], policy(name), rng), layer
+    return PoolScheduler(layer.pools["bench/pool"], profile_of(name), rng), layer
 
 
 def picks(count: int, blocks: int) -> list[BenchPick]:

@@ -26,7 +26,7 @@ from inferway.picker.exposition import Sources, families
 from inferway.picker.metrics import PickerMetrics
 from inferway.picker.outcome import REPLIES
 from inferway.picker.scheduling.engine_constants import EngineConstants
-from inferway.picker.scheduling.registry import POLICIES
+from inferway.picker.scheduling.registry import PLUGINS
 from inferway.resources.kinds import KINDS, KindInfo
 from inferway.resources.scalars import PATTERN_MEANING
 from inferway.resources.schema import json_schema
@@ -235,8 +235,8 @@ def scalar_words(node: Schema) -> str:
 
 
 def policies() -> Iterator[str]:
-    """Every policy in the words of its own module."""
-    for name, factory in POLICIES.items():
+    """Every plugin in the words of its own module."""
+    for name, factory in PLUGINS.items():
         text = inspect.getdoc(sys.modules[factory.__module__]) or ""
         yield from (f"### `{name}`", "", text, "")
 

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferway.picker.scheduling.contracts import Endpoints, Request
-from inferway.picker.scheduling.registry import POLICIES, policy
+from inferway.picker.scheduling.registry import POLICIES, profile_of
 from inferway.picker.scheduling.select import choose
+from inferway.testing import endpoints, request
 
 unknown_or = st.one_of(st.just(float("nan")), st.floats(0, 1e6))
 
@@ -17,21 +17,21 @@ unknown_or = st.one_of(st.just(float("nan")), st.floats(0, 1e6))
 @given(
     costs=st.lists(st.integers(-5, 5) | st.integers(-100, 100), max_size=60),
     data=st.data(),
-    fallback_max=st.integers(0, 8),
+    count=st.integers(1, 9),
     seed=st.integers(0, 2**32),
 )
 def test_choice_is_a_sort_of_the_ready_rows(
-    costs: list[int], data: st.DataObject, fallback_max: int, seed: int
+    costs: list[int], data: st.DataObject, count: int, seed: int
 ) -> None:
     ready = data.draw(st.lists(st.booleans(), min_size=len(costs), max_size=len(costs)))
     rows = choose(
         np.array(costs, dtype=float),
         np.array(ready, dtype=bool),
         np.random.default_rng(seed),
-        fallback_max=fallback_max,
+        count=count,
     )
     usable = sorted(cost for cost, is_ready in zip(costs, ready, strict=True) if is_ready)
-    assert [costs[row] for row in rows] == usable[: fallback_max + 1]
+    assert [costs[row] for row in rows] == usable[:count]
     assert len(set(rows)) == len(rows)
     assert all(ready[row] for row in rows)
 
@@ -39,31 +39,31 @@ def test_choice_is_a_sort_of_the_ready_rows(
 @settings(deadline=None)
 @given(data=st.data(), count=st.integers(1, 20), name=st.sampled_from(list(POLICIES)))
 def test_costs_are_finite_for_any_state(data: st.DataObject, count: int, name: str) -> None:
-    def column(elements: st.SearchStrategy[float]) -> np.ndarray:
-        return np.array(data.draw(st.lists(elements, min_size=count, max_size=count)))
+    def column(elements: st.SearchStrategy[float]) -> list[float]:
+        return data.draw(st.lists(elements, min_size=count, max_size=count))
 
     counts = st.floats(0, 1e9)
-    endpoints = Endpoints(
-        load=np.stack([column(counts), column(counts), column(counts), np.ones(count)]),
+    state = endpoints(
+        count,
+        **{name: column(counts) for name in ("in_flight", "pending_tokens", "context_tokens")},
         waiting=column(unknown_or),
         running=column(unknown_or),
         kv_usage_ratio=column(st.one_of(st.just(float("nan")), st.floats(0, 1))),
         foreign_requests=column(unknown_or),
         metrics_age_s=column(st.floats(0)),
-        ready=np.ones(count, dtype=bool),
     )
     prompt = data.draw(st.floats(1, 1e9))
-    request = Request(
+    asked = request(
+        count,
         prompt_tokens=prompt,
         output_tokens=data.draw(st.floats(1, 1e6)),
-        priority=0,
-        matched_tokens=(prompt - 1.0) * column(st.floats(0, 1)),
+        matched_tokens=[(prompt - 1.0) * share for share in column(st.floats(0, 1))],
         adapter_tier=data.draw(
-            st.none() | st.builds(lambda: column(st.sampled_from([0, 1, 2, 3])))
+            st.none() | st.builds(lambda: column(st.sampled_from([0.0, 1.0, 2.0, 3.0])))
         ),
     )
-    costs = policy(name).cost(
-        request, endpoints, data.draw(st.integers(0, 2**40)), np.random.default_rng(1)
+    costs, _ = profile_of(name).rate(
+        asked, state, data.draw(st.integers(0, 2**40)), np.random.default_rng(1)
     )
     assert costs.shape == (count,)
     assert np.isfinite(costs).all()

@@ -334,6 +334,7 @@ def pool_config(target: PoolTargets) -> PoolConfig:
                 server=endpoint.server,
                 engine=endpoint.engine,
                 metrics_path=endpoint.metrics_path,
+                labels=dict(endpoint.labels),
             )
             for endpoint in target.endpoints
         ),

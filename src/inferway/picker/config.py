@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class _Message(BaseModel):
@@ -23,6 +23,7 @@ class EndpointConfig(_Message):
     server: str = Field(description="namespace/name of the ModelServer")
     engine: str = "vllm"
     metrics_path: str = "/metrics"
+    labels: dict[str, str] = Field(default_factory=dict, description="of the ModelServer")
     ready: bool = Field(default=True, description="false: health checks fail; it gets no picks")
 
 
@@ -38,10 +39,28 @@ class RewriteConfig(_Message):
     )
 
 
+class PluginConfig(_Message):
+    type: str = Field(min_length=1, description="which plugin")
+    name: str = Field(default="", description="unique inside a profile; empty: its type")
+    weight: float = Field(
+        default=1.0,
+        allow_inf_nan=False,
+        description="factor of its score or cost; others ignore it",
+    )
+    parameters: dict[str, JsonValue] = Field(
+        default_factory=dict, description="arguments of the plugin, in camel case"
+    )
+
+
+class ProfileConfig(_Message):
+    plugins: tuple[PluginConfig, ...] = Field(min_length=1, description="filters run in this order")
+
+
 class PoolConfig(_Message):
     name: str = Field(description="namespace/name of the InferencePool")
     endpoints: tuple[EndpointConfig, ...] = ()
-    policy: str = "marginal-cost"
+    policy: str = Field(default="marginal-cost", description="name of a profile that we bring")
+    profile: ProfileConfig | None = Field(default=None, description="instead of the policy")
     objectives: dict[str, int] = Field(
         default_factory=dict, description="objective name to priority"
     )

@@ -17,6 +17,7 @@ from inferway.observability.logging import get_logger
 from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
 from inferway.picker.runtime import PICKED, Runtime
+from inferway.picker.scheduling.profiles import Profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,8 @@ class PickDesk:
         self._open = 0
         self._failure_told = False
         self._log = get_logger("pick-desk")
-        self.runtime = Runtime(config, layer, metrics, random_of)
+        self._profiles = Profiles()
+        self.runtime = Runtime(config, layer, metrics, random_of, self._profiles)
 
     @property
     def open_streams(self) -> int:
@@ -71,7 +73,7 @@ class PickDesk:
 
     def configure(self, config: PickerConfig) -> None:
         """Swaps in a new runtime. ValueError, and the old one stays, when it cannot be built."""
-        self.runtime = Runtime(config, self.layer, self._metrics, self._random_of)
+        self.runtime = Runtime(config, self.layer, self._metrics, self._random_of, self._profiles)
         self._failure_told = False
 
     def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:

@@ -16,7 +16,6 @@ from inferway._native import encode_endpoints, hash_seed
 from inferway.picker.outcome import OUTCOMES, Outcome, refusal
 from inferway.picker.rewriting import Rewriter
 from inferway.picker.scheduling.decide import Decision, PoolScheduler
-from inferway.picker.scheduling.registry import policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from inferway.picker.datalayer.state import DataLayer
     from inferway.picker.metrics import PickerMetrics, PoolCounters
     from inferway.picker.scheduling.contracts import Random
+    from inferway.picker.scheduling.profiles import Profiles
 
 # Clients choose model names, so what is remembered of them is bounded.
 MODELS_REMEMBERED_MAX: Final = 4_096
@@ -42,19 +42,21 @@ class Runtime:
         layer: DataLayer,
         metrics: PickerMetrics,
         random_of: Callable[[str], Random],
+        profiles: Profiles,
     ) -> None:
         names = [pool.name for pool in config.pools]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"pools: listed twice: {', '.join(twice)}")
-        policies = {pool.name: policy(pool.policy) for pool in config.pools}
+        built = profiles.build(config.pools)
         layer.configure(config.pools)
+        profiles.keep(built)
         self.config = config
         self._metrics = metrics
         self._pools = {
             pool.name: PoolRuntime(
                 pool,
-                PoolScheduler(layer.pools[pool.name], policies[pool.name], random_of(pool.name)),
+                PoolScheduler(layer.pools[pool.name], profiles[pool.name], random_of(pool.name)),
                 layer,
                 metrics,
                 Rewriter(pool.rewrites, random_of(pool.name), hash_seed) if pool.rewrites else None,

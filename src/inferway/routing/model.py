@@ -39,6 +39,7 @@ class Endpoint:
     server: str  # namespace/name of the ModelServer; empty: an address of an EndpointSlice
     engine: str
     metrics_path: str
+    labels: tuple[tuple[str, str], ...] = ()  # of the ModelServer, by name
 
 
 class Sticky(StrEnum):

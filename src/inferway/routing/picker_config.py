@@ -27,6 +27,7 @@ class ResolvedEndpoint:
     server: str  # namespace/name of the ModelServer
     engine: str
     metrics_path: str
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
                     server=endpoint.server,
                     engine=endpoint.engine,
                     metrics_path=endpoint.metrics_path,
+                    labels=endpoint.labels,
                 ),
             )
     return PoolTargets(

@@ -75,6 +75,7 @@ class ServerIndex:
 
 def server_endpoints(server: ModelServer, default_ports: Sequence[int]) -> Iterator[Endpoint]:
     """The endpoints of a server whose addresses without port take these."""
+    labels = tuple(sorted(server.metadata.labels.items()))
     for address in server.spec.addresses:
         for port in default_ports if address.port is None else (address.port,):
             yield Endpoint(
@@ -83,6 +84,7 @@ def server_endpoints(server: ModelServer, default_ports: Sequence[int]) -> Itera
                 server=server.qualified_name,
                 engine=server.spec.engine,
                 metrics_path=server.spec.metrics_path,
+                labels=labels,
             )
 
 

@@ -151,8 +151,13 @@ class DataLayer:
 
     def _table(self, pool: PoolConfig) -> EndpointTable:
         ready = {endpoint.address: endpoint.ready for endpoint in pool.endpoints}
+        labels = {endpoint.address: endpoint.labels for endpoint in pool.endpoints}
         before = self.pools.get(pool.name)
-        table = EndpointTable(pool.name, ready) if before is None else before.table.rebuilt(ready)
+        table = (
+            EndpointTable(pool.name, ready, labels)
+            if before is None
+            else before.table.rebuilt(ready, labels)
+        )
         for address, row in table.rows.items():
             table.set_ready(row, ready[address])
         return table

@@ -11,21 +11,25 @@ which request is behind a charge (accounting.py does) and fetches nothing (scrap
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
 from inferway.picker.scheduling.contracts import Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+_NO_LABELS: Final[Mapping[str, Mapping[str, str]]] = {}
 _UNKNOWN = float("nan")
 _NEVER = float("-inf")
+_KEPT: Final = ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at", "_ready", "_weight")
 
 
 class EndpointTable:
-    """Columns of one pool. Addresses are distinct; a repeated one is kept once."""
+    """Columns of one pool. Addresses are distinct; a repeated one is kept once. `labels` are by
+    address.
+    """
 
     __slots__ = (
         "_ages",
@@ -41,14 +45,22 @@ class EndpointTable:
         "_scraped_at",
         "_view",
         "_waiting",
+        "_weight",
         "addresses",
+        "labels",
         "pool",
         "rows",
     )
 
-    def __init__(self, pool: str, addresses: Iterable[str]) -> None:
+    def __init__(
+        self,
+        pool: str,
+        addresses: Iterable[str],
+        labels: Mapping[str, Mapping[str, str]] = _NO_LABELS,
+    ) -> None:
         self.pool = pool
         self.addresses: tuple[str, ...] = tuple(dict.fromkeys(addresses))
+        self.labels = tuple(labels.get(address, {}) for address in self.addresses)
         self.rows: dict[str, int] = {a: row for row, a in enumerate(self.addresses)}
         count = len(self.addresses)
         self._load = np.zeros((4, count))  # in the form of `Endpoints.load`
@@ -64,13 +76,14 @@ class EndpointTable:
         self._scraped_at = np.full(count, _NEVER)
         self._ages = np.full(count, np.inf)
         self._ready = np.ones(count, dtype=np.bool_)
+        self._weight = np.ones(count)
         self._view: Endpoints | None = None
 
     def __len__(self) -> int:
         return len(self.addresses)
 
     def view(self) -> Endpoints:
-        """The columns as a policy sees them; a new object after every `record` and `set_ready`."""
+        """The columns as a policy sees them; a new object after every change but charges."""
         if self._view is None:
             self._view = Endpoints(
                 load=self._load,
@@ -80,6 +93,9 @@ class EndpointTable:
                 foreign_requests=self._foreign,
                 metrics_age_s=self._ages,
                 ready=self._ready,
+                weight=self._weight,
+                addresses=self.addresses,
+                labels=self.labels,
             )
         return self._view
 
@@ -160,16 +176,25 @@ class EndpointTable:
         self._ready[row] = ready
         self._view = None
 
-    def rebuilt(self, addresses: Iterable[str]) -> EndpointTable:
+    def set_weight(self, row: int, weight: float) -> None:
+        """In (0, 1]: the chance with which the endpoint takes part in a choice."""
+        if self._weight[row] == weight:
+            return
+        self._weight = _with(self._weight, row, weight)
+        self._view = None
+
+    def rebuilt(
+        self, addresses: Iterable[str], labels: Mapping[str, Mapping[str, str]] = _NO_LABELS
+    ) -> EndpointTable:
         """The table of a changed endpoint set: what is known of an address that stays is kept."""
-        table = EndpointTable(self.pool, addresses)
+        table = EndpointTable(self.pool, addresses, labels)
         kept = [(row, self.rows[a]) for a, row in table.rows.items() if a in self.rows]
         if kept:
             new, old = (np.array(side) for side in zip(*kept, strict=True))
             table._load[:, new] = self._load[:, old]
             for row, before in kept:
                 table._picks[row] = self._picks[before]
-            for name in ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at", "_ready"):
+            for name in _KEPT:
                 getattr(table, name)[new] = getattr(self, name)[old]
         return table
 

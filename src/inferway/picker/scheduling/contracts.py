@@ -1,35 +1,59 @@
-"""The contract between a policy and the machinery that runs it.
+"""The contracts between the parts of a profile and the machinery that runs them.
 
-A policy is a function of one request and the endpoint columns that returns one cost per endpoint;
-the lowest cost wins, ties are broken at random. Inside a batch the machinery calls it request by
-request, and charges each pick to the columns before the next call, so a burst spreads
-(ARCHITECTURE.md rule 4). Columns are numpy views of shape (N,): a policy reads them and never
-writes.
+A profile (profile.py) turns one request and the endpoint columns into one cost per endpoint; the
+lowest wins. Its parts are small Python classes over numpy columns of shape (N,), N endpoints:
+filters drop endpoints, costs and scorers rate them, one picker chooses. Inside a batch the
+machinery runs the profile request by request, and charges each pick to the columns before the next
+one, so a burst spreads (ARCHITECTURE.md rule 4).
 
-Accounting columns are live. Scraped columns and `ready` of one `Endpoints` object never change: the
-table hands out a new object after every scrape. So a policy may keep what it derives from scraped
-columns for as long as it is given the same object.
+Parts read columns and never write them. Accounting columns (`load`) are live. Every other column of
+one `Endpoints` object never changes: the table hands out a new object after every scrape. So a part
+may keep what it derives from those for as long as it is given the same object. Ages alone move on.
 
-Unknown is not zero: a value that was never scraped is NaN. A policy must give an endpoint with
-unknown values no better a cost than the same endpoint with any known value would get at its worst
-reasonable reading; `inferway.testing` will check it.
+Unknown is not zero: a value that was never scraped is NaN. A part must rate an endpoint with
+unknown values no better than the same endpoint with any known value at its worst reasonable
+reading. `inferway.testing` checks this and the other rules.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, overload
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+class PickRequest(Protocol):
+    """What the filter tells of a request, as far as decisions read it: the part of `_native.Pick`
+    that is needed here. Strings are empty when the client gave none.
+    """
+
+    @property
+    def stream(self) -> int: ...
+    @property
+    def prompt_bytes(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def fairness(self) -> str: ...
+    @property
+    def hashes(self) -> NDArray[np.uint64]: ...
+
+
 class Request(NamedTuple):
-    """What a policy may know of a request. A tuple, because one is made for every decision.
+    """What a part may know of a request. A tuple, because one is made for every decision.
 
     Token counts are estimates (bytes over the measured bytes per token). `matched_tokens` is at
     most `prompt_tokens - 1`: an engine always computes the last token.
@@ -41,6 +65,11 @@ class Request(NamedTuple):
     matched_tokens: Floats  # (N,) prompt tokens that each endpoint probably has cached
     # (N,) 0 resident, 1 room to load it, 2 already waiting for it there, 3 full. None: a base model
     adapter_tier: Floats | None
+    model: str  # after a rewrite
+    # (N,) who may still be chosen, as the filters before left it; None: everyone. What compares
+    # endpoints with each other (the shortest queue of all) compares those.
+    candidates: Bools | None
+    pick: PickRequest  # all the rest that is known of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +86,11 @@ class Endpoints:
     foreign_requests: Floats
     metrics_age_s: Floats  # since the last good scrape; inf = never
     ready: Bools  # may receive requests
+    # (0, 1]: the chance with which an endpoint takes part in a choice. The machinery applies it.
+    weight: Floats
+    addresses: tuple[str, ...]  # ip:port or [ip6]:port; what identifies an endpoint over time
+    labels: tuple[Mapping[str, str], ...]
+    attributes: Mapping[str, Floats] = field(default_factory=dict)  # further scraped values
 
     @property
     def in_flight(self) -> Floats:
@@ -81,7 +115,7 @@ class Endpoints:
 
 
 class Random(Protocol):
-    """The part of numpy's Generator that policies may use."""
+    """The part of numpy's Generator that parts may use."""
 
     @overload
     def random(self) -> float: ...
@@ -89,15 +123,58 @@ class Random(Protocol):
     def random(self, size: int) -> Floats: ...
 
 
-class Policy(Protocol):
-    """Stateless but for what the constructor took.
+@runtime_checkable
+class Filter(Protocol):
+    """Says who may be chosen.
+
+    A filter that would leave nobody is passed over, unless it has a true attribute `required`: then
+    the request is refused.
+    """
+
+    def keep(self, request: Request, endpoints: Endpoints) -> Bools:
+        """Shape (N,). Those that earlier filters dropped stay dropped, whatever this says."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Says how well each endpoint suits. The profile gives it a weight."""
+
+    def score(self, request: Request, endpoints: Endpoints) -> Floats:
+        """Shape (N,), each in [0, 1]; higher is better."""
+        ...
+
+
+@runtime_checkable
+class Cost(Protocol):
+    """Says what sending the request to each endpoint costs.
 
     `sequence` counts the pool's picks and `rng` is the pool's own.
     """
 
-    @property
-    def name(self) -> str: ...
-
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
-        """Cost per endpoint, shape (N,), finite; lower is better. The caller applies readiness."""
+        """Shape (N,), finite, in a unit that the class documents; lower is better."""
         ...
+
+
+@runtime_checkable
+class Picker(Protocol):
+    """Chooses, once everything is rated."""
+
+    def choose(
+        self, costs: Floats, candidates: Bools | None, rng: Random, *, count: int
+    ) -> list[int]:
+        """At most `count` rows, best first, none twice, candidates only (None: everyone is); empty
+        when there is no candidate. `costs` is not kept and not changed.
+        """
+        ...
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """Wants to know what was chosen. What it remembers goes by address: rows move."""
+
+    def placed(self, request: Request, endpoints: Endpoints, row: int) -> None: ...
+
+
+Plugin = Filter | Scorer | Cost | Picker

@@ -1,30 +1,38 @@
 """One decision: from a PICK to an ordered list of endpoints, with everything charged.
 
 Problem: requests of one batch must not see the same idle endpoint; what one decision changes, the
-next must see. Model: `PoolScheduler` binds a pool's stores to a policy; `decide` estimates the
-request, asks the policy for costs, chooses, charges the choice and inserts its prompt into the
-prefix index before it returns. Invariants: an endpoint that is not ready, or that lists its models
-and not this one while another does, is never chosen; the charge is exactly what the decision
-carries. It does not queue, rewrite or reject: the caller does, before.
+next must see. Model: `PoolScheduler` binds a pool's stores to a profile. `weigh` estimates the
+request, drops who may not be chosen and rates the rest, and changes nothing; `place` charges the
+choice, inserts its prompt into the prefix index and tells the profile; `decide` does both with the
+choice between them. Invariants: an endpoint that is not ready, or that lists its models and not
+this one while another does, is never chosen; the charge is exactly what the decision carries. It
+does not queue, rewrite or reject: the caller does, before.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy import multiply
 
 from inferway.picker.datalayer.accounting import Charge
 from inferway.picker.scheduling.contracts import Request
-from inferway.picker.scheduling.select import choose
+from inferway.picker.scheduling.profile import Removal
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from inferway.picker.datalayer.state import PoolData
-    from inferway.picker.scheduling.contracts import Bools, Endpoints, Floats, Policy, Random
+    from inferway.picker.scheduling.contracts import (
+        Bools,
+        Endpoints,
+        Floats,
+        PickRequest,
+        Random,
+    )
+    from inferway.picker.scheduling.profile import Profile
 
 _TOKENS_MAX = 0xFFFF_FFFF  # the protocol carries u32
 _new = tuple.__new__  # takes a third of what the constructor of a named tuple takes
@@ -32,26 +40,12 @@ _AGES_REFRESH_S = 0.001  # ages are a matter of tenths of a second
 _REMEMBERED_MAX = 1024  # models, and orders of endpoints
 
 
-class PickRequest(Protocol):
-    """The part of `_native.Pick` that a decision needs."""
-
-    @property
-    def stream(self) -> int: ...
-    @property
-    def prompt_bytes(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def hashes(self) -> NDArray[np.uint64]: ...
-
-
 class NoEndpoint(StrEnum):
     """Why nothing could be chosen."""
 
     EMPTY = "the pool has no endpoints"
     NONE_READY = "no endpoint of the pool is ready"
+    FILTERED = "a filter of the profile leaves no endpoint"
 
 
 class Decision(NamedTuple):
@@ -63,23 +57,37 @@ class Decision(NamedTuple):
     prompt_tokens: float = 0.0  # the estimate that it rests on
 
 
+class Weighed(NamedTuple):
+    """One request rated. The columns are live: rated again, it may come out otherwise."""
+
+    request: Request
+    endpoints: Endpoints
+    costs: Floats  # (N,), the lowest wins
+    candidates: Bools | None  # (N,), who may be chosen; None: everyone
+    removals: tuple[Removal, ...]  # who was dropped by what, in order
+    terms: tuple[Floats | None, ...]  # raw values, in the order of `Profile.terms`
+
+
 class _Model(NamedTuple):
     """What holds for one model until endpoints come, go or tell something else."""
 
     mask: Bools | None  # rows that may be chosen; None when all may
     adapter: bool
+    removals: tuple[Removal, ...]
 
 
 class PoolScheduler:
     """Decides for one pool until the next configuration. `rng` is the pool's own."""
 
     def __init__(
-        self, data: PoolData, policy: Policy, rng: Random, *, fallback_max: int = 3
+        self, data: PoolData, profile: Profile, rng: Random, *, fallback_max: int = 3
     ) -> None:
         self._data = data
-        self._policy = policy
+        self.profile = profile
+        self._single, self._choose = profile.single, profile.picker.choose
+        self._learners = profile.learners
         self._rng = rng
-        self._fallback_max = fallback_max
+        self._count = fallback_max + 1
         self._sequence = 0
         self._aged_at_s = float("-inf")
         self._view = data.table.view()
@@ -87,10 +95,6 @@ class PoolScheduler:
         self._models: dict[str, _Model] = {}
         self._named: dict[tuple[int, ...], str] = {}
         self._scale = np.array(1.0)  # as an array, because a ufunc takes it faster than a float
-
-    @property
-    def policy(self) -> Policy:
-        return self._policy
 
     def knows(self, model: str) -> bool | None:
         """Whether an endpoint serves the model; None while not all of them have told."""
@@ -106,10 +110,15 @@ class PoolScheduler:
         model: str = "",
     ) -> Decision | NoEndpoint:
         """`model`: the name after a rewrite; empty = as the client asked."""
+        weighed = self.weigh(pick, now_s, priority, model)
+        rows = self._choose(weighed[2], weighed[3], self._rng, count=self._count)
+        return self.place(weighed, rows, filter_id) if rows else self.nobody(weighed)
+
+    def weigh(self, pick: PickRequest, now_s: float, priority: int = 0, model: str = "") -> Weighed:
+        """Rates the request. Nothing changes but what is random."""
         data = self._data
         layer, table, prefix = data.layer, data.table, data.prefix
         model = model or pick.model
-        hashes = pick.hashes
         view = table.view()
         if view is not self._view or not 0.0 <= now_s - self._aged_at_s < _AGES_REFRESH_S:
             table.refresh_ages(now_s)
@@ -117,33 +126,7 @@ class PoolScheduler:
         known = self._models.get(model)
         if known is None or view is not self._view or layer.catalog.revision != self._revision:
             known = self._know(model, view)
-        request = self._request(pick, prefix.match(hashes, model), model, priority, known)
-        costs = self._policy.cost(request, view, self._sequence, self._rng)
-        rows = choose(costs, known.mask, self._rng, fallback_max=self._fallback_max)
-        if not rows:
-            return NoEndpoint.NONE_READY if len(table) else NoEndpoint.EMPTY
-        row = rows[0]
-        address = table.addresses[row]
-        prompt = request.prompt_tokens
-        uncached = int(prompt - request.matched_tokens.item(row) + 0.5) or 1
-        context = int(prompt + request.output_tokens + 0.5)
-        if context > _TOKENS_MAX:  # and so it may be with `uncached`, which is never more
-            uncached, context = min(uncached, _TOKENS_MAX), _TOKENS_MAX
-        self._sequence += 1
-        table.count_pick(row)
-        charge = Charge(address, model, uncached, context, pick.prompt_bytes)
-        layer.in_flight.place(filter_id, pick.stream, charge)
-        if known.adapter:
-            layer.lora.placed(address, model)
-        prefix.insert(row, hashes, model)
-        order = tuple(rows)
-        endpoints = self._named.get(order) or self._name(order)
-        return _new(Decision, (row, address, endpoints, uncached, context, prompt))
-
-    def _request(
-        self, pick: PickRequest, matched: Floats, model: str, priority: int, known: _Model
-    ) -> Request:
-        estimate = self._data.layer.estimates.of(model)
+        estimate = layer.estimates.of(model)
         output = estimate.output_tokens
         if 0 < pick.max_tokens < output:
             output = float(pick.max_tokens)
@@ -151,12 +134,54 @@ class PoolScheduler:
         prompt = prompt_bytes / estimate.bytes_per_token
         if prompt < 1.0:
             prompt = 1.0
-        if matched is not self._data.prefix.nothing and prompt_bytes > 0:
+        matched = prefix.match(pick.hashes, model)
+        if matched is not prefix.nothing and prompt_bytes > 0:
             # The blocks matched are at most the prompt; an engine always computes its last token.
             self._scale[()] = (prompt - 1.0) / prompt_bytes
             multiply(matched, self._scale, matched)  # it was made for this request
-        tiers = self._data.lora.tiers(model) if known.adapter else None
-        return _new(Request, (prompt, output, priority, matched, tiers))
+        mask, adapter, removals = known
+        tiers = data.lora.tiers(model) if adapter else None
+        request = _new(Request, (prompt, output, priority, matched, tiers, model, mask, pick))
+        if self._single is not None:
+            costs = self._single(request, view, self._sequence, self._rng)
+            return _new(Weighed, (request, view, costs, mask, removals, (costs,)))
+        request, removals = self.profile.filter(request, view, removals)
+        costs, terms = self.profile.rate(request, view, self._sequence, self._rng)
+        return _new(Weighed, (request, view, costs, request.candidates, removals, terms))
+
+    def choose(self, weighed: Weighed) -> list[int]:
+        """Rows, best first; empty when there is no candidate."""
+        return self._choose(weighed.costs, weighed.candidates, self._rng, count=self._count)
+
+    def place(self, weighed: Weighed, rows: Sequence[int], filter_id: int) -> Decision:
+        """Charges the first row and remembers it. `rows`: at least one, the others fallbacks."""
+        data, request = self._data, weighed[0]
+        prompt, output, _, matched, tiers, model, _, pick = request  # a third of reading by name
+        layer, table = data.layer, data.table
+        row = rows[0]
+        address = table.addresses[row]
+        uncached = int(prompt - matched.item(row) + 0.5) or 1
+        context = int(prompt + output + 0.5)
+        if context > _TOKENS_MAX:  # and so it may be with `uncached`, which is never more
+            uncached, context = min(uncached, _TOKENS_MAX), _TOKENS_MAX
+        self._sequence += 1
+        table.count_pick(row)
+        charge = Charge(address, model, uncached, context, pick.prompt_bytes)
+        layer.in_flight.place(filter_id, pick.stream, charge)
+        if tiers is not None:
+            layer.lora.placed(address, model)
+        data.prefix.insert(row, pick.hashes, model)
+        for plugin in self._learners:
+            plugin.placed(request, weighed.endpoints, row)
+        order = tuple(rows)
+        endpoints = self._named.get(order) or self._name(order)
+        return _new(Decision, (row, address, endpoints, uncached, context, prompt))
+
+    def nobody(self, weighed: Weighed) -> NoEndpoint:
+        """Why there was nothing to choose from."""
+        if not len(weighed.endpoints):
+            return NoEndpoint.EMPTY
+        return NoEndpoint.FILTERED if weighed.endpoints.ready.any() else NoEndpoint.NONE_READY
 
     def _know(self, model: str, view: Endpoints) -> _Model:
         catalog = self._data.layer.catalog
@@ -167,18 +192,20 @@ class PoolScheduler:
         if known is None:
             if len(self._models) >= _REMEMBERED_MAX:
                 self._models.clear()
-            known = _Model(self._mask(model, view.ready), catalog.is_adapter(model))
-            self._models[model] = known
+            known = self._models[model] = self._new_model(model, view.ready)
         return known
 
-    def _mask(self, model: str, ready: Bools) -> Bools | None:
-        """Rows that may be chosen for the model; None when all may."""
+    def _new_model(self, model: str, ready: Bools) -> _Model:
         data = self._data
-        serving = data.layer.catalog.serving(model, data.table.addresses)
-        mask = ready & np.array(serving, dtype=np.bool_)
+        serving = np.array(data.layer.catalog.serving(model, data.table.addresses), dtype=np.bool_)
+        removals = [Removal("not ready", ready), Removal("does not serve the model", serving)]
+        mask = ready & serving
         if not mask.any():  # whoever lists the model is not ready: another may know it too
             mask = ready
-        return None if mask.all() else mask
+            del removals[1]
+        adapter = data.layer.catalog.is_adapter(model)
+        dropping = tuple(removal for removal in removals if not removal.keep.all())
+        return _Model(None if mask.all() else mask, adapter, dropping)
 
     def _name(self, order: tuple[int, ...]) -> str:
         """The destination header. Rows come in the same orders again and again."""

@@ -13,7 +13,7 @@ import pytest
 from inferway.picker.config import EndpointConfig, PoolConfig
 from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.scheduling.decide import PoolScheduler
-from inferway.picker.scheduling.registry import policy
+from inferway.picker.scheduling.registry import profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,8 @@ class FakePick:
     prompt_bytes: int = 0
     max_tokens: int = 0
     model: str = "llama"
+    session: str = ""
+    fairness: str = ""
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
 
@@ -89,7 +91,7 @@ def scheduler(layer: DataLayer) -> Callable[..., PoolScheduler]:
         )
         layer.configure([config])
         return PoolScheduler(
-            layer.pools["ns/pool"], policy(policy_name), np.random.default_rng(seed)
+            layer.pools["ns/pool"], profile_of(policy_name), np.random.default_rng(seed)
         )
 
     return make

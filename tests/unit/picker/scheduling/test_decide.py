@@ -234,3 +234,37 @@ def test_our_own_load_is_not_mistaken_for_strangers(
         assert own == 50.0
         layer.scraped(address, Reading(waiting=10.0, running=40.0, kv_usage_ratio=0.2), own, 1.0)
     assert layer.pools["ns/pool"].table.view().foreign_requests.tolist() == [0.0, 0.0]
+
+
+def test_weighing_changes_nothing_and_placing_is_the_rest_of_a_decision(
+    scheduler: Make, pick: MakePick, layer: DataLayer
+) -> None:
+    made, table = scheduler(3), layer.pools["ns/pool"].table
+    asked = pick("ab")
+    first = made.weigh(asked, 10.0, 5)  # type: ignore[arg-type]
+    assert made.weigh(asked, 10.0, 5).costs.tolist() == first.costs.tolist()  # type: ignore[arg-type]
+    assert (first.request.priority, first.request.model, first.removals) == (5, "llama", ())
+    assert first.request.pick is asked
+    assert [table.in_flight(row) for row in range(3)] == [0.0, 0.0, 0.0]
+    rows = made.choose(first)
+    placed = made.place(first, rows, 1)
+    assert (placed.row, placed.charged_uncached) == (rows[0], 128)
+    assert table.in_flight(rows[0]) == 1.0
+
+
+def test_a_weighed_request_tells_who_was_dropped_by_what(
+    scheduler: Make, pick: MakePick, layer: DataLayer
+) -> None:
+    made, table = scheduler(4, "least-request"), layer.pools["ns/pool"].table
+    for address, models in zip(table.addresses, ("a", "a", "b", "b"), strict=True):
+        layer.models(address, Served((models,)))
+    table.set_ready(0, False)
+    weighed = made.weigh(pick(model="a"), 10.0)  # type: ignore[arg-type]
+    assert [(removal.by, removal.keep.tolist()) for removal in weighed.removals] == [
+        ("not ready", [False, True, True, True]),
+        ("does not serve the model", [True, True, False, False]),
+    ]
+    assert weighed.candidates is not None
+    assert weighed.candidates.tolist() == [False, True, False, False]
+    table.set_ready(1, False)  # whoever lists the model is gone: the others may know it too
+    assert [r.by for r in made.weigh(pick(model="a"), 10.0).removals] == ["not ready"]  # type: ignore[arg-type]

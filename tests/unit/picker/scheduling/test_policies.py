@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import fields, replace
 from math import isnan, nan
 
 import numpy as np
 import pytest
 
-from inferway.picker.scheduling.contracts import Endpoints, Request
+from inferway.picker.scheduling.contracts import Cost, Endpoints, Request
 from inferway.picker.scheduling.engine_constants import EngineConstants
 from inferway.picker.scheduling.marginal_cost import MarginalCost
-from inferway.picker.scheduling.registry import POLICIES, policy
+from inferway.picker.scheduling.registry import PLUGINS, POLICIES, profile_of
+from inferway.testing import Case, endpoints, permuted, random_case, request
 
 DETERMINISTIC = ["marginal-cost", "weighted-sum", "least-request"]
 
 
-def endpoints(count: int, **columns: list[float]) -> Endpoints:
-    """Known and idle unless a column says otherwise."""
-
-    def column(name: str) -> np.ndarray:
-        return np.array(columns.get(name, [0.0] * count), dtype=float)
-
-    scraped = [n for n in Endpoints.__dataclass_fields__ if n not in {"load", "ready"}]
-    load = [column(name) for name in ("in_flight", "pending_tokens", "context_tokens")]
-    return Endpoints(
-        load=np.stack([*load, np.ones(count)]),
-        ready=np.ones(count, dtype=bool),
-        **{name: column(name) for name in scraped},
-    )
-
-
-def request(
-    count: int,
-    *,
-    prompt: float = 1000.0,
-    output: float = 200.0,
-    matched: list[float] | None = None,
-    tiers: list[float] | None = None,
-) -> Request:
-    return Request(
-        prompt_tokens=prompt,
-        output_tokens=output,
-        priority=0,
-        matched_tokens=np.array(matched or [0.0] * count),
-        adapter_tier=None if tiers is None else np.array(tiers),
-    )
+def plugin(name: str) -> Cost:
+    made = PLUGINS[name]()
+    assert isinstance(made, Cost)
+    return made
 
 
 def costs(name: str, req: Request, eps: Endpoints, sequence: int = 0) -> list[float]:
-    return policy(name).cost(req, eps, sequence, np.random.default_rng(7)).tolist()
-
-
-def random_case(rng: np.random.Generator, count: int) -> tuple[Request, Endpoints]:
-    def sometimes_unknown(high: float) -> list[float]:
-        column = rng.random(count) * high
-        column[rng.random(count) < 0.2] = nan
-        return column.tolist()
-
-    prompt = float(rng.integers(1, 100_000))
-    tiers = rng.integers(0, 4, count).astype(float).tolist() if rng.random() < 0.5 else None
-    req = request(
-        count,
-        prompt=prompt,
-        output=float(rng.integers(1, 2000)),
-        matched=((prompt - 1.0) * rng.random(count)).tolist(),
-        tiers=tiers,
-    )
-    columns = {
-        "in_flight": rng.integers(0, 50, count).astype(float).tolist(),
-        "pending_tokens": rng.integers(0, 50_000, count).astype(float).tolist(),
-        "context_tokens": rng.integers(0, 400_000, count).astype(float).tolist(),
-        "waiting": sometimes_unknown(30.0),
-        "running": sometimes_unknown(200.0),
-        "kv_usage_ratio": sometimes_unknown(1.0),
-        "foreign_requests": sometimes_unknown(20.0),
-    }
-    return req, endpoints(count, **columns)
+    return plugin(name).cost(req, eps, sequence, np.random.default_rng(7)).tolist()
 
 
 def marginal_cost_oracle(req: Request, eps: Endpoints) -> list[float]:
@@ -119,11 +69,11 @@ def weighted_sum_oracle(req: Request, eps: Endpoints) -> list[float]:
         # Idle, nothing cached: 4·(1000/31000 + 1.3e-9·1000·500) + 200·7.7e-3.
         ({}, {}, 4 * (1000 / 31_000 + 0.00065) + 1.54),
         # 900 of 1000 cached: u = 100.
-        ({}, {"matched": [900.0]}, 4 * (100 / 31_000 + 1.3e-9 * 100 * 950) + 1.54),
+        ({}, {"matched_tokens": [900.0]}, 4 * (100 / 31_000 + 1.3e-9 * 100 * 950) + 1.54),
         # 3100 tokens ahead cost 0.1 s, four times.
         (
             {"pending_tokens": [3100.0]},
-            {"matched": [999.0]},
+            {"matched_tokens": [999.0]},
             0.4 + 4 * (1 / 31_000 + 1.3e-6) + 1.54,
         ),
         # Ten decodes: 8 µs each per token, and each is stalled by the prefill.
@@ -133,7 +83,7 @@ def weighted_sum_oracle(req: Request, eps: Endpoints) -> list[float]:
             (4 + 10) * (1000 / 31_000 + 0.00065) + 200 * (7.7e-3 + 80e-6),
         ),
         # 100,000 context tokens: 7.6 ms per token.
-        ({"context_tokens": [100_000.0]}, {"output": 10.0}, 4 * 0.0329080645 + 10 * 15.3e-3),
+        ({"context_tokens": [100_000.0]}, {"output_tokens": 10.0}, 4 * 0.0329080645 + 10 * 15.3e-3),
     ],
 )
 def test_marginal_cost_worked_numbers(
@@ -150,7 +100,7 @@ def test_marginal_cost_uses_the_constants_it_is_given() -> None:
 
 
 def test_marginal_cost_prices_adapters_by_tier() -> None:
-    found = costs("marginal-cost", request(4, tiers=[0.0, 1.0, 2.0, 3.0]), endpoints(4))
+    found = costs("marginal-cost", request(4, adapter_tier=[0.0, 1.0, 2.0, 3.0]), endpoints(4))
     assert np.diff(found).tolist() == pytest.approx([0.02, 0.02, 4.96])
 
 
@@ -180,13 +130,13 @@ def test_weighted_sum_worked_numbers(
     waiting: list[float], usage: list[float], matched: list[float], expected: list[float]
 ) -> None:
     eps = endpoints(len(waiting), waiting=waiting, kv_usage_ratio=usage)
-    req = request(len(waiting), matched=matched)
+    req = request(len(waiting), matched_tokens=matched)
     assert costs("weighted-sum", req, eps) == pytest.approx(expected)
 
 
 def test_least_request_costs_are_the_requests_in_flight() -> None:
     eps = endpoints(3, in_flight=[2.0, 0.0, 7.0])
-    found = policy("least-request").cost(request(3), eps, 0, np.random.default_rng(1))
+    found = plugin("least-request").cost(request(3), eps, 0, np.random.default_rng(1))
     assert found.tolist() == [2.0, 0.0, 7.0]
     assert found is not eps.in_flight
 
@@ -203,7 +153,7 @@ def test_round_robin_visits_every_endpoint_in_turn(count: int) -> None:
 def test_random_is_uniform() -> None:
     rng, chosen = np.random.default_rng(3), np.zeros(4)
     for _ in range(4000):
-        chosen[policy("random").cost(request(4), endpoints(4), 0, rng).argmin()] += 1
+        chosen[plugin("random").cost(request(4), endpoints(4), 0, rng).argmin()] += 1
     assert np.all(np.abs(chosen - 1000) < 4 * np.sqrt(750))
 
 
@@ -222,17 +172,8 @@ def test_costs_do_not_depend_on_the_order_of_endpoints(name: str) -> None:
     for _ in range(50):
         req, eps = random_case(rng, 9)
         order = rng.permutation(9)
-        shuffled = Endpoints(
-            **{n: getattr(eps, n)[..., order] for n in Endpoints.__dataclass_fields__}
-        )
-        moved = Request(
-            req.prompt_tokens,
-            req.output_tokens,
-            0,
-            req.matched_tokens[order],
-            None if req.adapter_tier is None else req.adapter_tier[order],
-        )
-        assert costs(name, moved, shuffled) == pytest.approx(np.array(costs(name, req, eps))[order])
+        moved = permuted(Case(req, eps), order)
+        assert costs(name, *moved) == pytest.approx(np.array(costs(name, req, eps))[order])
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -243,12 +184,11 @@ def test_an_unknown_value_never_improves_a_cost(name: str, column: str) -> None:
     rng = np.random.default_rng(5)
     for _ in range(50):
         req, eps = random_case(rng, 6)
-        values = {n: getattr(eps, n).copy() for n in Endpoints.__dataclass_fields__}
-        values[column] = rng.random(6) * worst[column]
-        known = costs(name, req, Endpoints(**values))
-        values[column] = values[column].copy()
-        values[column][2] = nan
-        assert costs(name, req, Endpoints(**values))[2] >= known[2] - 1e-12
+        values = rng.random(6) * worst[column]
+        known = costs(name, req, replace(eps, **{column: values}))
+        values = values.copy()
+        values[2] = nan
+        assert costs(name, req, replace(eps, **{column: values}))[2] >= known[2] - 1e-12
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -256,26 +196,26 @@ def test_policies_answer_finite_costs_and_change_nothing(name: str) -> None:
     rng = np.random.default_rng(13)
     for count in (1, 3, 30):
         req, eps = random_case(rng, count)
-        before = {n: getattr(eps, n).copy() for n in Endpoints.__dataclass_fields__}
-        matched = req.matched_tokens.copy()
-        found = policy(name).cost(req, eps, 4, rng)
+        before = deepcopy((req, eps))
+        found = plugin(name).cost(req, eps, 4, rng)
         assert found.shape == (count,)
         assert np.isfinite(found).all()
-        assert np.array_equal(req.matched_tokens, matched)
-        for column, values in before.items():
-            assert np.array_equal(getattr(eps, column), values, equal_nan=column != "ready")
+        assert np.array_equal(req.matched_tokens, before[0].matched_tokens)
+        for column in fields(Endpoints):
+            now, then = getattr(eps, column.name), getattr(before[1], column.name)
+            assert np.array_equal(now, then) or np.array_equal(now, then, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["marginal-cost", "weighted-sum"])
 def test_one_policy_object_follows_changing_scraped_columns(name: str) -> None:
     """What a policy keeps from one Endpoints object must not colour the next one."""
-    kept, rng = policy(name), np.random.default_rng(17)
+    kept, rng = plugin(name), np.random.default_rng(17)
     for _ in range(20):
         req, eps = random_case(rng, 5)
         assert kept.cost(req, eps, 0, rng).tolist() == costs(name, req, eps)
 
 
 def test_registry_names_the_policies_there_are() -> None:
-    assert {name: made().name for name, made in POLICIES.items()} == {n: n for n in POLICIES}
+    assert [profile_of(name).name for name in POLICIES] == list(POLICIES)
     with pytest.raises(ValueError, match="'best'; known: marginal-cost, weighted-sum"):
-        policy("best")
+        profile_of("best")

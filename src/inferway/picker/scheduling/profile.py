@@ -1,0 +1,135 @@
+"""A profile: filters in order, then costs and scores with weights, then a picker.
+
+    cost = Σ weight · cost_i - Σ weight · score_j        over the candidates; the lowest wins
+
+Problem: one rule does not fit every pool, and a rule that sees everything at once cannot be
+combined. Model: a profile is a list of plugins, each with a name and a weight; what a plugin does
+follows from its methods, and one plugin may do several things. Beside a cost, the weight of a
+scorer is in the cost's unit per unit of score. Invariants: filters run in the order of the list and
+only ever drop; a filter that would drop everyone left is passed over unless it is `required`; a
+term that drops out (isolation.py) leaves the others as they are.
+
+A profile that is one cost is the usual case, and must not pay for the rest: `single` is its bound
+method, to be called directly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from inferway.picker.scheduling.contracts import Cost, Filter, Learns, Picker, Scorer
+from inferway.picker.scheduling.select import LowestCost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inferway.picker.scheduling.contracts import (
+        Bools,
+        Endpoints,
+        Floats,
+        Plugin,
+        Random,
+        Request,
+    )
+
+
+class TermDroppedError(Exception):
+    """Raised by a part that has no answer for this request; it is then left out."""
+
+
+class Term(NamedTuple):
+    """One plugin of a profile. `weight` is for its costs and scores."""
+
+    name: str
+    plugin: Plugin
+    weight: float = 1.0
+
+
+class Removal(NamedTuple):
+    """Who one step left."""
+
+    by: str
+    keep: Bools
+
+
+class Filtered(NamedTuple):
+    request: Request  # with the candidates that are left
+    removals: tuple[Removal, ...]
+
+
+class Profile:
+    """Plugins in their order. ValueError when they cannot make a decision together."""
+
+    def __init__(self, name: str, terms: Sequence[Term]) -> None:
+        names = [term.name for term in terms]
+        twice = sorted({one for one in names if names.count(one) > 1})
+        if twice:
+            raise ValueError(f"profile {name}: plugin named twice: {', '.join(twice)}")
+        pickers = [(term.name, term.plugin) for term in terms if isinstance(term.plugin, Picker)]
+        if len(pickers) > 1:
+            found = ", ".join(one for one, _ in pickers)
+            raise ValueError(f"profile {name}: more than one picker: {found}")
+        self.name = name
+        self.filters = [(term.name, t) for term in terms if isinstance(t := term.plugin, Filter)]
+        self.costs = [(term, t) for term in terms if isinstance(t := term.plugin, Cost)]
+        self.scorers = [(term, t) for term in terms if isinstance(t := term.plugin, Scorer)]
+        self.learners = [t for term in terms if isinstance(t := term.plugin, Learns)]
+        self.picker: Picker = pickers[0][1] if pickers else LowestCost()
+        self.single: Callable[[Request, Endpoints, int, Random], Floats] | None = None
+        if len(self.costs) == 1 and not self.scorers and self.costs[0][0].weight == 1.0:
+            self.single = self.costs[0][1].cost
+
+    @property
+    def terms(self) -> list[Term]:
+        """What `rate` adds up, in its order: costs, then scorers."""
+        return [term for term, _ in self.costs] + [term for term, _ in self.scorers]
+
+    def filter(
+        self, request: Request, endpoints: Endpoints, removals: tuple[Removal, ...]
+    ) -> Filtered:
+        """Runs the filters; adds what each left to `removals`."""
+        for name, plugin in self.filters:
+            candidates = request.candidates
+            try:
+                keep = plugin.keep(request, endpoints)
+            except TermDroppedError:
+                continue
+            left = keep if candidates is None else keep & candidates
+            if left.any():
+                if not keep.all():
+                    removals = (*removals, Removal(name, keep))
+                    request = request._replace(candidates=left)
+            elif getattr(plugin, "required", False):
+                return Filtered(request._replace(candidates=left), (*removals, Removal(name, keep)))
+        return Filtered(request, removals)
+
+    def rate(
+        self, request: Request, endpoints: Endpoints, sequence: int, rng: Random
+    ) -> tuple[Floats, tuple[Floats | None, ...]]:
+        """The cost of each endpoint, and the raw values of `terms`; None for one that dropped out.
+
+        With nobody left to choose from, all zero and no values.
+        """
+        total = np.zeros(len(endpoints))
+        if request.candidates is not None and not request.candidates.any():
+            return total, ()
+        values: list[Floats | None] = []
+        for term, plugin in self.costs:
+            try:
+                raw = plugin.cost(request, endpoints, sequence, rng)
+            except TermDroppedError:
+                values.append(None)
+                continue
+            values.append(raw)
+            total += raw * term.weight
+        for term, scorer in self.scorers:
+            try:
+                raw = scorer.score(request, endpoints)
+            except TermDroppedError:
+                values.append(None)
+                continue
+            values.append(raw)
+            total -= raw * term.weight
+        return total, tuple(values)
