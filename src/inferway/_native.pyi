@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Done",
+    "Fault",
     "First",
     "Frame",
     "FrameReader",
@@ -22,6 +23,7 @@ __all__ = [
     "encode_endpoints",
     "encode_frame",
     "encode_heartbeat",
+    "encode_queued",
     "encode_reject",
     "encode_welcome",
     "fixed_block_hashes",
@@ -43,6 +45,8 @@ class RequestFields:
     max_tokens: int
     priority: int | None
     cache_salt: str | None
+    user: str | None
+    server_tools: bool  # the server itself runs a tool
     prompt_bytes: int
     hashes: NDArray[np.uint64]
 
@@ -104,7 +108,7 @@ class PrefixIndex:
 
 @final
 class Pick:
-    """One PICK frame."""
+    """One PICK frame. From `session` on, attributes are made anew each time they are read."""
 
     stream: int
     received_ns: int
@@ -113,15 +117,28 @@ class Pick:
     max_tokens: int
     priority: int | None
     kind: int
-    streaming: bool
+    streamed: bool  # the client asked for a stream
     repeated: bool
+    tools: bool  # the server runs a tool for it: not to be sent twice
+    keeps_alive: bool  # the filter understands QUEUED
     pool: str
     model: str
     objective: str
     fairness: str
+    hashes: NDArray[np.uint64]
+    slo_ttft_ms: int  # 0: none, here and in the next two
+    slo_tpot_ms: int
+    ttl_ms: int
     session: str
     request_id: str
-    hashes: NDArray[np.uint64]
+    user: str
+    exclude: str  # addresses with commas
+    @property
+    def subset(self) -> str | None:
+        """Addresses with commas; None: no hint was given."""
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that the route asks for; of several of one name the last."""
     def __new__(
         cls,
         *,
@@ -132,7 +149,7 @@ class Pick:
         max_tokens: int,
         priority: int | None,
         kind: int,
-        streaming: bool,
+        streamed: bool,
         repeated: bool,
         pool: str,
         model: str,
@@ -141,6 +158,15 @@ class Pick:
         session: str,
         request_id: str,
         hashes: NDArray[np.uint64],
+        slo_ttft_ms: int = 0,
+        slo_tpot_ms: int = 0,
+        ttl_ms: int = 0,
+        user: str | None = None,
+        subset: str | None = None,
+        exclude: str | None = None,
+        headers: dict[str, str] | None = None,
+        tools: bool = False,
+        keeps_alive: bool = False,
     ) -> Self: ...
 
 @final
@@ -171,6 +197,10 @@ class Done:
     cached_tokens: int
     completion_tokens: int
     endpoint: str
+    attempts: int
+    retry_after_ms: int
+    fault: int
+    finish: int
 
     def __new__(
         cls,
@@ -187,6 +217,10 @@ class Done:
         cached_tokens: int,
         completion_tokens: int,
         endpoint: str,
+        attempts: int = 1,
+        retry_after_ms: int = 0,
+        fault: int = 0,
+        finish: int = 0,
     ) -> Self: ...
 
 @final
@@ -212,6 +246,26 @@ class Open:
     ) -> Self: ...
 
 @final
+class Fault:
+    """One FAULT frame: an attempt failed."""
+
+    pool: str
+    endpoint: str
+    cause: int
+    status: int
+    retry_after_ms: int
+
+    def __new__(
+        cls,
+        *,
+        pool: str,
+        endpoint: str,
+        cause: int,
+        status: int = 0,
+        retry_after_ms: int = 0,
+    ) -> Self: ...
+
+@final
 class Hello:
     major: int
     minor: int
@@ -225,7 +279,7 @@ class Hello:
         filter_id: int,
     ) -> Self: ...
 
-Frame = Pick | First | Done | Open | Hello
+Frame = Pick | First | Done | Open | Fault | Hello
 
 @final
 class FrameReader:
@@ -240,7 +294,14 @@ class FrameReader:
 
 def encode_welcome(epoch: int, heartbeat_ms: int) -> bytes: ...
 def encode_endpoints(
-    stream: int, charged_uncached: int, charged_context: int, endpoints: str, model: str
+    stream: int,
+    charged_uncached: int,
+    charged_context: int,
+    endpoints: str,
+    model: str,
+    queued_us: int = 0,
+    ttft_deadline_ms: int = 0,
+    reason: str = "",
 ) -> bytes: ...
 def encode_reject(
     stream: int,
@@ -250,7 +311,9 @@ def encode_reject(
     code: str,
     message: str,
     reason: str,
+    retry: int = 0,
 ) -> bytes: ...
+def encode_queued(stream: int, keepalive_ms: int) -> bytes: ...
 def encode_heartbeat() -> bytes: ...
 def encode_frame(frame: Frame) -> bytes:
     """The filter's side of the codec, for tests and tools."""

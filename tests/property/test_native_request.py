@@ -41,6 +41,10 @@ KEYS = [
     "models",
     "temperature",
 ]
+TOOLS = [
+    *('[{"type":"function"}]', '[{"type":"function"}, {"x":[], "type":"mcp"}]', "[]"),
+    *('[{"type":"custom","function":{"type":"mcp"}}]', '[{"type":null}, 5, {"t\\u0079pe":"x"}]'),
+]
 
 blanks = st.text(alphabet=" \t\n\r", max_size=2)
 numbers = st.from_regex(
@@ -94,7 +98,10 @@ values = st.recursive(scalars, containers, max_leaves=8)
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[list[tuple[str, str]], str]:
     """An object as (key, raw value) pairs in order, and its text."""
-    pairs = draw(st.lists(st.tuples(st.sampled_from(KEYS), values), max_size=8))
+    pair = st.tuples(st.sampled_from(KEYS), values) | st.tuples(
+        st.just("tools"), st.sampled_from(TOOLS)
+    )
+    pairs = draw(st.lists(pair, max_size=8))
     members = [
         f"{draw(blanks)}{draw(quoted(key))}{draw(blanks)}:{draw(blanks)}{value}{draw(blanks)}"
         for key, value in pairs
@@ -132,6 +139,13 @@ def prompt(raw: dict[str, str], kind: int) -> bytes:
     return "\0".join(parts).encode()
 
 
+def runs_tools(tools: object) -> bool:
+    if not isinstance(tools, list):
+        return False
+    types = [tool.get("type") for tool in tools if isinstance(tool, dict)]
+    return any(isinstance(name, str) and name not in {"function", "custom"} for name in types)
+
+
 cuts = st.lists(st.integers(min_value=0), max_size=6)
 
 
@@ -156,6 +170,8 @@ def test_fields_and_prompt_are_those_that_python_sees(
     priority = whole_number(fields.get("priority"))
     assert read.priority == (None if priority is None else max(-(2**31), min(2**31 - 1, priority)))
     assert read.cache_salt == clean(fields.get("cache_salt"))
+    assert read.user == clean(fields.get("user"))
+    assert read.server_tools == runs_tools(fields.get("tools"))
     expected = prompt(raw, kind)
     assert read.prompt_bytes == len(expected)
     seed = 0 if read.cache_salt is None else _native.hash_seed(read.cache_salt)

@@ -103,6 +103,9 @@ pub struct PoolConfig {
     pub fail_open: bool,
     #[serde(default)]
     pub rewrites: Fallback,
+    /// Request headers that the picker is told.
+    #[serde(default)]
+    pub headers: Vec<String>,
 }
 
 /// An absent configuration reads as an empty object.
@@ -180,6 +183,7 @@ impl PoolConfig {
             return Err(format!("pool: not 1 … 512 bytes: {}", config.pool.len()));
         }
         config.rewrites.check()?;
+        check_header_names("headers", &config.headers)?;
         Ok(config)
     }
 }
@@ -222,10 +226,12 @@ mod tests {
                 pool: "ns/a".to_owned(),
                 fail_open: false,
                 rewrites: Fallback::default(),
+                headers: Vec::new(),
             }
         );
         assert!(PoolConfig::decode(br#"{"pool": "a", "rewrites": {"x": []}}"#).is_err());
         assert!(PoolConfig::decode(br#"{"pool": ""}"#).is_err());
+        assert!(PoolConfig::decode(br#"{"pool": "a", "headers": ["X-A"]}"#).is_err());
     }
 
     #[test]

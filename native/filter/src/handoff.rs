@@ -55,19 +55,8 @@ mod tests {
     use super::*;
 
     fn handoff(body_bytes: u32) -> Handoff {
-        let fields = RequestFields {
-            model: None,
-            model_range: None,
-            model_not_string: false,
-            stream: false,
-            max_tokens: 0,
-            priority: None,
-            cache_salt: None,
-            prompt_bytes: 0,
-            hashes: Vec::new(),
-        };
         Handoff {
-            fields,
+            fields: RequestFields::default(),
             kind: Kind::Other,
             body_bytes,
             received_ns: 0,

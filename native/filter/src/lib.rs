@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod duration;
 pub mod envoy;
 pub mod fallback;
 pub mod handoff;

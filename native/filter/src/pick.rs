@@ -13,6 +13,7 @@ use inferway_wire::request::Kind;
 
 use crate::clock::monotonic_ns;
 use crate::config::{PickConfig, PoolConfig};
+use crate::duration::{go_duration_ms, milliseconds};
 use crate::envoy::{HeaderRef, HeadersStatus, LocalReply, Stream, Wake};
 use crate::handoff::{self, Handoff};
 use crate::kind;
@@ -67,12 +68,17 @@ struct Head {
     request_id: String,
     kind: Kind,
     length: Option<u64>,
+    slo_ttft_ms: u32,
+    slo_tpot_ms: u32,
+    ttl_ms: u32,
+    /// Those that the route asks for.
+    headers: Vec<(String, String)>,
     /// Names of headers to remove.
     remove: Vec<String>,
 }
 
 impl Head {
-    fn read(headers: &[HeaderRef<'_>], config: &PickConfig) -> Self {
+    fn read(headers: &[HeaderRef<'_>], config: &PickConfig, asked: &[String]) -> Self {
         let mut head = Self {
             objective: String::new(),
             fairness: String::new(),
@@ -80,6 +86,10 @@ impl Head {
             request_id: String::new(),
             kind: Kind::Other,
             length: None,
+            slo_ttft_ms: 0,
+            slo_tpot_ms: 0,
+            ttl_ms: 0,
+            headers: Vec::new(),
             remove: Vec::new(),
         };
         for (name, value) in headers {
@@ -88,6 +98,16 @@ impl Head {
                 b":path" => head.kind = kind::of_path(value),
                 b"content-length" => head.length = parse_length(value),
                 b"x-request-id" => head.request_id = text(value),
+                b"x-slo-ttft-ms" | b"x-llm-d-slo-ttft-ms" => {
+                    set_known(&mut head.slo_ttft_ms, milliseconds(value));
+                }
+                b"x-slo-tpot-ms" | b"x-llm-d-slo-tpot-ms" => {
+                    set_known(&mut head.slo_tpot_ms, milliseconds(value));
+                }
+                b"x-inference-ttl" | b"x-llm-d-inference-ttl" => {
+                    set_known(&mut head.ttl_ms, go_duration_ms(value));
+                }
+
                 _ if named(&config.objective_headers) => {
                     set_once(&mut head.objective, value);
                     head.remove.push(text(name));
@@ -100,6 +120,9 @@ impl Head {
                 // Never the client's word, even where the filter `route` is missing.
                 _ if *name == DESTINATION_HEADER.as_bytes() => head.remove.push(text(name)),
                 _ => {}
+            }
+            if !asked.is_empty() && named(asked) {
+                head.headers.push((text(name), text(value)));
             }
         }
         head
@@ -114,6 +137,12 @@ fn text(value: &[u8]) -> String {
 fn set_once(field: &mut String, value: &[u8]) {
     if field.is_empty() {
         *field = text(value);
+    }
+}
+
+fn set_known(field: &mut u32, value: u32) {
+    if *field == 0 {
+        *field = value;
     }
 }
 
@@ -133,6 +162,10 @@ fn new_pick(
         fairness: head.fairness,
         session: head.session,
         request_id: head.request_id,
+        slo_ttft_ms: head.slo_ttft_ms,
+        slo_tpot_ms: head.slo_tpot_ms,
+        ttl_ms: head.ttl_ms,
+        headers: head.headers,
         ..Pick::default()
     };
     match handoff {
@@ -163,7 +196,9 @@ fn new_pick(
                 max_tokens: fields.max_tokens,
                 priority: fields.priority,
                 kind: kind as u8,
-                flags: if fields.stream { Pick::STREAM } else { 0 },
+                flags: (u8::from(fields.stream) * Pick::STREAM)
+                    | (u8::from(fields.server_tools) * Pick::TOOLS),
+                user: fields.user.unwrap_or_default(),
                 model: fields.model.unwrap_or_default(),
                 hashes: fields.hashes,
                 ..pick
@@ -184,7 +219,8 @@ impl PickFilter {
             return HeadersStatus::Continue;
         };
         let now_ns = monotonic_ns();
-        let head = stream.request_headers(|headers| Head::read(headers, &shared.config));
+        let head =
+            stream.request_headers(|headers| Head::read(headers, &shared.config, &pool.headers));
         for name in &head.remove {
             stream.set_request_header(name, None);
         }

@@ -52,6 +52,7 @@ impl Bench {
             pool: "ns/p".to_owned(),
             fail_open: true,
             rewrites: Fallback::default(),
+            headers: vec!["x-tenant".to_owned()],
         };
         let status = self
             .filter
@@ -61,7 +62,7 @@ impl Bench {
         self.woken.recv_timeout(WAIT).expect("woken");
         self.filter.scheduled(&self.stream, &self.shared);
         match self.connection.next() {
-            Frame::Pick(pick) => pick,
+            Frame::Pick(pick) => *pick,
             other => panic!("{other:?}"),
         }
     }
@@ -114,6 +115,12 @@ fn asks_with_what_the_headers_say_and_removes_what_nobody_else_may_see() {
         ("x-llm-d-inference-objective", "second"),
         ("x-llm-d-inference-fairness-id", "f"),
         ("x-session-id", "s"),
+        ("x-llm-d-slo-ttft-ms", "0"),
+        ("x-slo-ttft-ms", "250.5"),
+        ("x-slo-tpot-ms", "20"),
+        ("x-slo-tpot-ms", "30"),
+        ("x-llm-d-inference-ttl", "1.5s"),
+        ("x-tenant", "t"),
         ("x-request-id", "r"),
         ("x-gateway-destination-endpoint", "6.6.6.6:6"),
         ("content-length", "12"),
@@ -128,6 +135,12 @@ fn asks_with_what_the_headers_say_and_removes_what_nobody_else_may_see() {
         ("s", "r")
     );
     assert_eq!((pick.kind, pick.body_bytes, pick.hashes.len()), (0, 12, 0));
+    assert_eq!(
+        (pick.slo_ttft_ms, pick.slo_tpot_ms, pick.ttl_ms),
+        (251, 20, 1_500)
+    );
+    let asked = ("x-tenant".to_owned(), "t".to_owned());
+    assert_eq!(pick.headers, [asked]);
     let left: Vec<String> = bench
         .stream
         .request
@@ -135,10 +148,11 @@ fn asks_with_what_the_headers_say_and_removes_what_nobody_else_may_see() {
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
-    assert_eq!(
-        left,
-        [":path", "x-session-id", "x-request-id", "content-length"]
-    );
+    let gone = ["objective", "fairness", "destination"];
+    assert_eq!(left.len(), 10);
+    assert!(!left
+        .iter()
+        .any(|name| gone.iter().any(|word| name.contains(word))));
 }
 
 #[test]
@@ -152,6 +166,8 @@ fn asks_with_what_was_handed_on() {
         max_tokens: 9,
         priority: Some(-1),
         cache_salt: None,
+        user: Some("u".to_owned()),
+        server_tools: true,
         prompt_bytes: 600,
         hashes: vec![1, 2],
     };
@@ -167,7 +183,7 @@ fn asks_with_what_was_handed_on() {
     let pick = bench.start();
     assert_eq!(
         (pick.model.as_str(), pick.kind, pick.flags),
-        ("m", 1, Pick::STREAM)
+        ("m", 1, Pick::STREAM | Pick::TOOLS)
     );
     assert_eq!(
         (pick.max_tokens, pick.priority, pick.hashes),
@@ -177,6 +193,7 @@ fn asks_with_what_was_handed_on() {
         (pick.prompt_bytes, pick.body_bytes, pick.received_ns),
         (600, 700, 5)
     );
+    assert_eq!(pick.user, "u");
 }
 
 #[test]
@@ -223,6 +240,7 @@ fn refuses_with_the_picker_s_words() {
         code: "c".to_owned(),
         message: "m".to_owned(),
         reason: "r".to_owned(),
+        retry: Reject::RETRY,
     }));
     assert_eq!(bench.stream.replies.borrow()[0].status, 429);
     assert_eq!(bench.stream.resumed.get(), 0);

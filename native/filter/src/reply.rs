@@ -8,6 +8,13 @@ use inferway_wire::request::{Kind, Malformed};
 
 use crate::envoy::LocalReply;
 
+/// Why a request was dropped: our name, and those of the endpoint pickers that clients know.
+const DROPPED_REASON_HEADERS: [&str; 3] = [
+    "x-inferway-dropped-reason",
+    "x-llm-d-request-dropped-reason",
+    "x-gateway-inference-request-dropped-reason",
+];
+
 /// What went wrong, before it has a shape.
 struct Problem<'a> {
     status: u16,
@@ -186,16 +193,23 @@ pub fn rejected(api: Kind, reject: &Reject) -> LocalReply {
         code: (!reject.code.is_empty()).then_some(reject.code.as_str()),
     };
     let mut reply = problem.reply(api, "inferway_rejected");
+    let mut put = |name, value: &str| reply.headers.push((name, value.to_owned()));
     if reject.retry_after_ms > 0 {
-        reply.headers.push((
+        put(
             "retry-after",
-            reject.retry_after_ms.div_ceil(1000).to_string(),
-        ));
+            &reject.retry_after_ms.div_ceil(1000).to_string(),
+        );
+        put("retry-after-ms", &reject.retry_after_ms.to_string());
+    }
+    match reject.retry {
+        Reject::RETRY => put("x-should-retry", "true"),
+        Reject::NO_RETRY => put("x-should-retry", "false"),
+        _ => {}
     }
     if is_header_value(reject.reason.as_bytes()) {
-        reply
-            .headers
-            .push(("x-inferway-dropped-reason", reject.reason.clone()));
+        for name in DROPPED_REASON_HEADERS {
+            put(name, &reject.reason);
+        }
     }
     reply
 }
@@ -218,6 +232,7 @@ mod tests {
             code: "overloaded".to_owned(),
             message: "say \"no\"\n\u{1}\u{e9}".to_owned(),
             reason: reason.to_owned(),
+            retry: 0,
         }
     }
 
@@ -236,17 +251,37 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_rounded_up_and_the_reason_is_a_header() {
+    fn when_to_try_again_and_why_it_was_dropped_are_headers() {
         let reply = rejected(Kind::Chat, &reject(429, 1001, "saturated"));
-        assert_eq!(reply.headers[1], ("retry-after", "2".to_owned()));
+        let headers: Vec<(&str, &str)> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         assert_eq!(
-            reply.headers[2],
-            ("x-inferway-dropped-reason", "saturated".to_owned())
+            headers[1..],
+            [
+                ("retry-after", "2"),
+                ("retry-after-ms", "1001"),
+                ("x-inferway-dropped-reason", "saturated"),
+                ("x-llm-d-request-dropped-reason", "saturated"),
+                ("x-gateway-inference-request-dropped-reason", "saturated"),
+            ]
         );
+        for (retry, value) in [(Reject::RETRY, "true"), (Reject::NO_RETRY, "false")] {
+            let reply = rejected(
+                Kind::Chat,
+                &Reject {
+                    retry,
+                    ..reject(429, 0, "")
+                },
+            );
+            assert_eq!(reply.headers[1], ("x-should-retry", value.to_owned()));
+        }
         assert_eq!(rejected(Kind::Chat, &reject(200, 1, "a\nb")).status, 503);
         assert_eq!(
             rejected(Kind::Chat, &reject(200, 1, "a\nb")).headers.len(),
-            2
+            3
         );
     }
 

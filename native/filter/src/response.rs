@@ -8,6 +8,7 @@ use inferway_wire::protocol::{Done, First};
 use inferway_wire::usage::UsageScanner;
 
 use crate::clock::elapsed_us;
+use crate::duration::milliseconds;
 use crate::envoy::HeaderRef;
 use crate::kind;
 use crate::route::parse_length;
@@ -21,6 +22,7 @@ pub struct Watch {
     usage: Option<UsageScanner>,
     /// Body bytes that are still to come, when the server said how many.
     left: Option<u64>,
+    retry_after_ms: u32,
     ttft_us: Option<u32>,
     local: Option<Local>,
     pub endpoint: String,
@@ -73,6 +75,7 @@ impl Watch {
             event_stream: false,
             usage: None,
             left: None,
+            retry_after_ms: 0,
             ttft_us: None,
             local: None,
             endpoint: String::new(),
@@ -104,6 +107,10 @@ impl Watch {
                 }
                 b"content-encoding" => encoded = !value.eq_ignore_ascii_case(b"identity"),
                 b"content-length" => self.left = parse_length(value),
+                b"retry-after-ms" => self.retry_after_ms = milliseconds(value),
+                b"retry-after" if self.retry_after_ms == 0 => {
+                    self.retry_after_ms = milliseconds(value).saturating_mul(1_000);
+                }
                 _ => {}
             }
         }
@@ -212,7 +219,10 @@ impl Watch {
             prompt_tokens: usage.as_ref().map_or(0, |usage| usage.prompt_tokens),
             cached_tokens: usage.as_ref().map_or(0, |usage| usage.cached_tokens),
             completion_tokens: usage.as_ref().map_or(0, |usage| usage.completion_tokens),
+            attempts: u8::from(!self.endpoint.is_empty()),
             endpoint: std::mem::take(&mut self.endpoint),
+            retry_after_ms: self.retry_after_ms,
+            ..Done::default()
         }
     }
 }

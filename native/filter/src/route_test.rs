@@ -229,14 +229,7 @@ fn model_names_that_cannot_be_headers_are_refused() {
     ] {
         let fields = RequestFields {
             model: Some(model.to_owned()),
-            model_range: None,
-            model_not_string: false,
-            stream: false,
-            max_tokens: 0,
-            priority: None,
-            cache_salt: None,
-            prompt_bytes: 0,
-            hashes: Vec::new(),
+            ..RequestFields::default()
         };
         assert_eq!(
             usable_model(Kind::Chat, &fields).is_ok(),

@@ -85,7 +85,7 @@ pub fn endpoints(stream: u64) -> Frame {
         charged_uncached: 1,
         charged_context: 2,
         endpoints: "1.2.3.4:5".to_owned(),
-        model: String::new(),
+        ..Endpoints::default()
     })
 }
 

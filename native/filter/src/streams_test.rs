@@ -98,7 +98,7 @@ fn endpoints(stream: u64) -> Endpoints {
         charged_uncached: 3,
         charged_context: 4,
         endpoints: "1.1.1.1:1,2.2.2.2:2".to_owned(),
-        model: String::new(),
+        ..Endpoints::default()
     }
 }
 
@@ -303,11 +303,7 @@ fn rejected_streams_are_not_replayed_but_end_where_they_were_seen() {
     let reject = |stream| Reject {
         stream,
         status: 429,
-        retry_after_ms: 0,
-        kind: String::new(),
-        code: String::new(),
-        message: String::new(),
-        reason: String::new(),
+        ..Reject::default()
     };
     table.begin(1, true, 0);
     table.begin(2, true, 0);

@@ -19,6 +19,8 @@ pub struct RequestFields {
     max_tokens: u32,
     priority: Option<i32>,
     cache_salt: Option<String>,
+    user: Option<String>,
+    server_tools: bool,
     prompt_bytes: u32,
     hashes: Py<PyArray1<u64>>,
 }
@@ -60,6 +62,8 @@ pub fn request_fields(
         max_tokens: fields.max_tokens,
         priority: fields.priority,
         cache_salt: fields.cache_salt,
+        user: fields.user,
+        server_tools: fields.server_tools,
         prompt_bytes: fields.prompt_bytes,
         hashes: fields.hashes.to_pyarray(py).unbind(),
     })

@@ -1,127 +1,15 @@
 //! The picker's side of the pick protocol as Python objects (docs/pick-protocol.md).
 //!
-//! Every frame becomes one immutable object with plain attributes. Texts that repeat are the same
-//! Python string each time, and the hashes of a PICK are written straight into their array.
+//! Every frame becomes one immutable object with plain attributes; a PICK is in `pick.rs`. Texts that
+//! repeat are the same Python string each time.
 
-use crate::strings::StringCache;
-use inferway_wire::protocol::{self, Frame, FrameBuffer, FrameRef, PickRef};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use crate::pick::Pick;
+use crate::strings::{text, StringCache};
+use inferway_wire::protocol::{self, Frame, FrameBuffer, FrameRef};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-
-/// One PICK frame.
-#[pyclass(frozen, get_all, module = "inferway._native")]
-pub struct Pick {
-    stream: u64,
-    received_ns: u64,
-    body_bytes: u32,
-    prompt_bytes: u32,
-    max_tokens: u32,
-    priority: Option<i32>,
-    kind: u8,
-    streaming: bool,
-    repeated: bool,
-    pool: Py<PyString>,
-    model: Py<PyString>,
-    objective: Py<PyString>,
-    fairness: Py<PyString>,
-    session: Py<PyString>,
-    request_id: Py<PyString>,
-    hashes: Py<PyArray1<u64>>,
-}
-
-#[pymethods]
-impl Pick {
-    #[new]
-    #[pyo3(signature = (*, stream, received_ns, body_bytes, prompt_bytes, max_tokens, priority, kind,
-        streaming, repeated, pool, model, objective, fairness, session, request_id, hashes))]
-    #[allow(clippy::too_many_arguments)] // one per field of the frame, keyword-only
-    fn new(
-        stream: u64,
-        received_ns: u64,
-        body_bytes: u32,
-        prompt_bytes: u32,
-        max_tokens: u32,
-        priority: Option<i32>,
-        kind: u8,
-        streaming: bool,
-        repeated: bool,
-        pool: Py<PyString>,
-        model: Py<PyString>,
-        objective: Py<PyString>,
-        fairness: Py<PyString>,
-        session: Py<PyString>,
-        request_id: Py<PyString>,
-        hashes: Py<PyArray1<u64>>,
-    ) -> Self {
-        Self {
-            stream,
-            received_ns,
-            body_bytes,
-            prompt_bytes,
-            max_tokens,
-            priority,
-            kind,
-            streaming,
-            repeated,
-            pool,
-            model,
-            objective,
-            fairness,
-            session,
-            request_id,
-            hashes,
-        }
-    }
-}
-
-impl Pick {
-    fn from_wire(py: Python<'_>, pick: &PickRef<'_>, strings: &mut StringCache) -> Self {
-        let hashes = pick.hashes();
-        Self {
-            stream: pick.stream,
-            received_ns: pick.received_ns,
-            body_bytes: pick.body_bytes,
-            prompt_bytes: pick.prompt_bytes,
-            max_tokens: pick.max_tokens,
-            priority: pick.priority,
-            kind: pick.kind,
-            streaming: pick.flags & protocol::Pick::STREAM != 0,
-            repeated: pick.flags & protocol::Pick::REPEATED != 0,
-            pool: strings.get(py, pick.pool),
-            model: strings.get(py, pick.model),
-            objective: strings.get(py, pick.objective),
-            fairness: strings.get(py, pick.fairness),
-            session: PyString::new(py, pick.session).unbind(),
-            request_id: PyString::new(py, pick.request_id).unbind(),
-            hashes: PyArray1::from_iter(py, hashes).unbind(),
-        }
-    }
-
-    fn to_wire(&self, py: Python<'_>) -> PyResult<protocol::Pick> {
-        let hashes: PyReadonlyArray1<'_, u64> = self.hashes.bind(py).try_readonly()?;
-        Ok(protocol::Pick {
-            stream: self.stream,
-            received_ns: self.received_ns,
-            body_bytes: self.body_bytes,
-            prompt_bytes: self.prompt_bytes,
-            max_tokens: self.max_tokens,
-            priority: self.priority,
-            kind: self.kind,
-            flags: flag(self.streaming, protocol::Pick::STREAM)
-                | flag(self.repeated, protocol::Pick::REPEATED),
-            pool: text(py, &self.pool),
-            model: text(py, &self.model),
-            objective: text(py, &self.objective),
-            fairness: text(py, &self.fairness),
-            session: text(py, &self.session),
-            request_id: text(py, &self.request_id),
-            hashes: hashes.as_array().to_vec(),
-        })
-    }
-}
 
 fn flag(set: bool, bit: u8) -> u8 {
     if set {
@@ -129,11 +17,6 @@ fn flag(set: bool, bit: u8) -> u8 {
     } else {
         0
     }
-}
-
-/// Lone surrogates, which UTF-8 cannot carry, become U+FFFD.
-fn text(py: Python<'_>, string: &Py<PyString>) -> String {
-    string.bind(py).to_string_lossy().into_owned()
 }
 
 /// One FIRST frame.
@@ -172,13 +55,18 @@ pub struct Done {
     cached_tokens: u32,
     completion_tokens: u32,
     endpoint: Py<PyString>,
+    attempts: u8,
+    retry_after_ms: u32,
+    fault: u8,
+    finish: u8,
 }
 
 #[pymethods]
 impl Done {
     #[new]
     #[pyo3(signature = (*, stream, end, usage, first_seen, event_stream, status, ttft_us, duration_us,
-        prompt_tokens, cached_tokens, completion_tokens, endpoint))]
+        prompt_tokens, cached_tokens, completion_tokens, endpoint, attempts=1, retry_after_ms=0, fault=0,
+        finish=0))]
     #[allow(clippy::too_many_arguments)] // one per field of the frame, keyword-only
     fn new(
         stream: u64,
@@ -193,6 +81,10 @@ impl Done {
         cached_tokens: u32,
         completion_tokens: u32,
         endpoint: Py<PyString>,
+        attempts: u8,
+        retry_after_ms: u32,
+        fault: u8,
+        finish: u8,
     ) -> Self {
         Self {
             stream,
@@ -207,6 +99,10 @@ impl Done {
             cached_tokens,
             completion_tokens,
             endpoint,
+            attempts,
+            retry_after_ms,
+            fault,
+            finish,
         }
     }
 }
@@ -226,6 +122,10 @@ impl Done {
             cached_tokens: self.cached_tokens,
             completion_tokens: self.completion_tokens,
             endpoint: text(py, &self.endpoint),
+            attempts: self.attempts,
+            retry_after_ms: self.retry_after_ms,
+            fault: self.fault,
+            finish: self.finish,
         }
     }
 }
@@ -277,6 +177,37 @@ impl Open {
             pool: text(py, &self.pool),
             model: text(py, &self.model),
             endpoint: text(py, &self.endpoint),
+        }
+    }
+}
+
+/// One FAULT frame.
+#[pyclass(frozen, get_all, module = "inferway._native")]
+pub struct Fault {
+    pool: Py<PyString>,
+    endpoint: Py<PyString>,
+    cause: u8,
+    status: u16,
+    retry_after_ms: u32,
+}
+
+#[pymethods]
+impl Fault {
+    #[new]
+    #[pyo3(signature = (*, pool, endpoint, cause, status=0, retry_after_ms=0))]
+    fn new(
+        pool: Py<PyString>,
+        endpoint: Py<PyString>,
+        cause: u8,
+        status: u16,
+        retry_after_ms: u32,
+    ) -> Self {
+        Self {
+            pool,
+            endpoint,
+            cause,
+            status,
+            retry_after_ms,
         }
     }
 }
@@ -370,6 +301,10 @@ fn append_other(
                 cached_tokens: done.cached_tokens,
                 completion_tokens: done.completion_tokens,
                 endpoint: strings.get(py, &done.endpoint),
+                attempts: done.attempts,
+                retry_after_ms: done.retry_after_ms,
+                fault: done.fault,
+                finish: done.finish,
             },
         )?),
         Frame::Open(open) => frames.append(Bound::new(
@@ -388,11 +323,22 @@ fn append_other(
             py,
             Hello::new(hello.major, hello.minor, hello.filter_id),
         )?),
+        Frame::Fault(fault) => frames.append(Bound::new(
+            py,
+            Fault::new(
+                strings.get(py, &fault.pool),
+                strings.get(py, &fault.endpoint),
+                fault.cause,
+                fault.status,
+                fault.retry_after_ms,
+            ),
+        )?),
         Frame::Pick(_)
         | Frame::Welcome(_)
         | Frame::Endpoints(_)
         | Frame::Reject(_)
-        | Frame::Heartbeat => Ok(()),
+        | Frame::Heartbeat
+        | Frame::Queued(_) => Ok(()),
     }
 }
 
@@ -414,26 +360,35 @@ pub fn encode_welcome(py: Python<'_>, epoch: u64, heartbeat_ms: u32) -> Bound<'_
 }
 
 #[pyfunction]
-pub fn encode_endpoints(
-    py: Python<'_>,
+#[pyo3(signature = (stream, charged_uncached, charged_context, endpoints, model, queued_us=0,
+    ttft_deadline_ms=0, reason=""))]
+#[allow(clippy::too_many_arguments)] // one per field of the frame
+pub fn encode_endpoints<'py>(
+    py: Python<'py>,
     stream: u64,
     charged_uncached: u32,
     charged_context: u32,
     endpoints: String,
     model: String,
-) -> Bound<'_, PyBytes> {
+    queued_us: u32,
+    ttft_deadline_ms: u32,
+    reason: &str,
+) -> Bound<'py, PyBytes> {
     let frame = protocol::Endpoints {
         stream,
         charged_uncached,
         charged_context,
         endpoints,
         model,
+        queued_us,
+        ttft_deadline_ms,
+        reason: reason.to_owned(),
     };
     encoded(py, |out| frame.encode(out))
 }
 
 #[pyfunction]
-#[pyo3(signature = (stream, status, retry_after_ms, r#type, code, message, reason))]
+#[pyo3(signature = (stream, status, retry_after_ms, r#type, code, message, reason, retry=0))]
 #[allow(clippy::too_many_arguments)] // one per field of the frame
 pub fn encode_reject(
     py: Python<'_>,
@@ -444,6 +399,7 @@ pub fn encode_reject(
     code: String,
     message: String,
     reason: String,
+    retry: u8,
 ) -> Bound<'_, PyBytes> {
     let frame = protocol::Reject {
         stream,
@@ -453,6 +409,16 @@ pub fn encode_reject(
         code,
         message,
         reason,
+        retry,
+    };
+    encoded(py, |out| frame.encode(out))
+}
+
+#[pyfunction]
+pub fn encode_queued(py: Python<'_>, stream: u64, keepalive_ms: u32) -> Bound<'_, PyBytes> {
+    let frame = protocol::Queued {
+        stream,
+        keepalive_ms,
     };
     encoded(py, |out| frame.encode(out))
 }
@@ -467,7 +433,7 @@ pub fn encode_heartbeat(py: Python<'_>) -> Bound<'_, PyBytes> {
 pub fn encode_frame<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let py = frame.py();
     let wire = if let Ok(pick) = frame.cast::<Pick>() {
-        Frame::Pick(pick.get().to_wire(py)?)
+        Frame::Pick(Box::new(pick.get().to_wire(py)?))
     } else if let Ok(first) = frame.cast::<First>() {
         let first = first.get();
         Frame::First(protocol::First {
@@ -479,6 +445,15 @@ pub fn encode_frame<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyByt
         Frame::Done(done.get().to_wire(py))
     } else if let Ok(open) = frame.cast::<Open>() {
         Frame::Open(open.get().to_wire(py))
+    } else if let Ok(fault) = frame.cast::<Fault>() {
+        let fault = fault.get();
+        Frame::Fault(protocol::Fault {
+            pool: text(py, &fault.pool),
+            endpoint: text(py, &fault.endpoint),
+            cause: fault.cause,
+            status: fault.status,
+            retry_after_ms: fault.retry_after_ms,
+        })
     } else if let Ok(hello) = frame.cast::<Hello>() {
         let hello = hello.get();
         Frame::Hello(protocol::Hello {
@@ -488,7 +463,7 @@ pub fn encode_frame<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyByt
         })
     } else {
         return Err(PyTypeError::new_err(
-            "frame: not a Pick, First, Done, Open or Hello",
+            "frame: not a Pick, First, Done, Open, Fault or Hello",
         ));
     };
     Ok(encoded(py, |out| wire.encode(out)))

@@ -13,6 +13,7 @@ mod frames;
 mod index;
 mod metrics;
 mod page;
+mod pick;
 mod prefix_index;
 mod strings;
 
@@ -30,6 +31,7 @@ mod _native {
             .bitor(py.get_type::<First>())?
             .bitor(py.get_type::<Done>())?
             .bitor(py.get_type::<Open>())?
+            .bitor(py.get_type::<Fault>())?
             .bitor(py.get_type::<Hello>())?;
         module.add("Frame", frame)
     }
@@ -41,11 +43,13 @@ mod _native {
     };
     #[pymodule_export]
     use crate::frames::{
-        encode_endpoints, encode_frame, encode_heartbeat, encode_reject, encode_welcome, Done,
-        First, FrameReader, Hello, Open, Pick,
+        encode_endpoints, encode_frame, encode_heartbeat, encode_queued, encode_reject,
+        encode_welcome, Done, Fault, First, FrameReader, Hello, Open,
     };
     #[pymodule_export]
     use crate::index::PrefixIndex;
     #[pymodule_export]
     use crate::page::{parse_metrics, MetricsPage};
+    #[pymodule_export]
+    use crate::pick::Pick;
 }

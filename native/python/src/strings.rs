@@ -30,3 +30,8 @@ impl StringCache {
         }
     }
 }
+
+/// Lone surrogates, which UTF-8 cannot carry, become U+FFFD.
+pub fn text(py: Python<'_>, string: &Py<PyString>) -> String {
+    string.bind(py).to_string_lossy().into_owned()
+}

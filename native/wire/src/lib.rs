@@ -10,5 +10,6 @@ pub mod json;
 pub mod protocol;
 pub mod request;
 pub mod splice;
+mod tools;
 pub mod usage;
 mod xxh3;

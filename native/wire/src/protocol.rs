@@ -1,7 +1,8 @@
-//! Frames of the pick protocol, version 1.0 (docs/pick-protocol.md), for both of its sides.
+//! Frames of the pick protocol, version 1.1 (docs/pick-protocol.md), for both of its sides.
 //!
 //! Decoders are total: any bytes give a frame, "not enough yet", or a [`ProtocolError`], after which the connection cannot
-//! go on. Bytes after the known fields and frames of unknown type are skipped, so a newer minor version can talk to us.
+//! go on. Bytes after the known fields and frames of unknown type are skipped, so a newer minor version can talk to us;
+//! the fields that version 1.1 appended are empty when an older one leaves them out.
 //! Conduct (who sends what when) is not here.
 
 use std::fmt;
@@ -9,12 +10,12 @@ use std::fmt;
 mod decode;
 mod encode;
 
-pub use decode::{FrameBuffer, FrameRef, PickRef};
+pub use decode::{FrameBuffer, FrameRef, HeadersRef, PickRef};
 pub use encode::encode_heartbeat;
 
 pub const MAGIC: u32 = 0x5957_4649;
 pub const VERSION_MAJOR: u16 = 1;
-pub const VERSION_MINOR: u16 = 0;
+pub const VERSION_MINOR: u16 = 1;
 /// Largest `size` of a frame: type and payload.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 
@@ -27,10 +28,12 @@ mod frame_type {
     pub const FIRST: u8 = 0x03;
     pub const DONE: u8 = 0x04;
     pub const OPEN: u8 = 0x05;
+    pub const FAULT: u8 = 0x06;
     pub const WELCOME: u8 = 0x81;
     pub const ENDPOINTS: u8 = 0x82;
     pub const REJECT: u8 = 0x83;
     pub const HEARTBEAT: u8 = 0x84;
+    pub const QUEUED: u8 = 0x85;
 }
 
 /// Why a byte stream is not the pick protocol.
@@ -77,7 +80,7 @@ pub struct Pick {
     pub max_tokens: u32,
     pub priority: Option<i32>,
     pub kind: u8,
-    /// [`Pick::STREAM`], [`Pick::REPEATED`].
+    /// [`Pick::STREAM`], [`Pick::REPEATED`], [`Pick::SUBSET`], [`Pick::TOOLS`], [`Pick::KEEPS_ALIVE`].
     pub flags: u8,
     pub pool: String,
     pub model: String,
@@ -87,6 +90,17 @@ pub struct Pick {
     pub request_id: String,
     /// At most [`crate::blocks::BLOCKS_MAX`] are sent; the beginning of a chain is a chain.
     pub hashes: Vec<u64>,
+    /// 0: none, here and in the next two.
+    pub slo_ttft_ms: u32,
+    pub slo_tpot_ms: u32,
+    pub ttl_ms: u32,
+    pub user: String,
+    /// Comma-separated addresses; counts with [`Pick::SUBSET`].
+    pub subset: String,
+    /// Comma-separated addresses.
+    pub exclude: String,
+    /// Those that the route asks for; at most 65,535.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Pick {
@@ -94,18 +108,29 @@ impl Pick {
     pub const STREAM: u8 = 1;
     /// Flag: a repetition after a reconnect.
     pub const REPEATED: u8 = 2;
+    /// Flag: only endpoints of `subset` may be chosen.
+    pub const SUBSET: u8 = 4;
+    /// Flag: the server runs tools for the request, so it must not be sent twice.
+    pub const TOOLS: u8 = 8;
+    /// Flag: the filter can keep the client's stream alive while it waits.
+    pub const KEEPS_ALIVE: u8 = 16;
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Endpoints {
     pub stream: u64,
     pub charged_uncached: u32,
     pub charged_context: u32,
     pub endpoints: String,
     pub model: String,
+    pub queued_us: u32,
+    /// 0: none.
+    pub ttft_deadline_ms: u32,
+    /// Why these, in a few words; may be empty.
+    pub reason: String,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reject {
     pub stream: u64,
     pub status: u16,
@@ -115,6 +140,20 @@ pub struct Reject {
     pub code: String,
     pub message: String,
     pub reason: String,
+    /// [`Reject::RETRY`], [`Reject::NO_RETRY`], or 0: nothing is said.
+    pub retry: u8,
+}
+
+impl Reject {
+    pub const RETRY: u8 = 1;
+    pub const NO_RETRY: u8 = 2;
+}
+
+/// The request waits in the picker's queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Queued {
+    pub stream: u64,
+    pub keepalive_ms: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +177,14 @@ pub struct Done {
     pub cached_tokens: u32,
     pub completion_tokens: u32,
     pub endpoint: String,
+    /// Servers that the request was sent to.
+    pub attempts: u8,
+    /// As the response said; 0: it did not.
+    pub retry_after_ms: u32,
+    /// [`Done::TRUNCATED`] and following; 0: none.
+    pub fault: u8,
+    /// [`Done::FINISHED`], or 0: not known.
+    pub finish: u8,
 }
 
 impl Done {
@@ -152,6 +199,28 @@ impl Done {
     pub const FIRST: u8 = 2;
     /// Flag: the response was an event stream.
     pub const EVENT_STREAM: u8 = 4;
+    /// Fault: a stream ended without saying that it is finished.
+    pub const TRUNCATED: u8 = 1;
+    /// Fault: reset after the first byte.
+    pub const RESET: u8 = 2;
+    /// Fault: no first token within its deadline.
+    pub const FIRST_TOKEN: u8 = 3;
+    /// Fault: nothing came for too long.
+    pub const IDLE: u8 = 4;
+    /// Finish: a finish reason, `[DONE]`, or the API's own last event was seen.
+    pub const FINISHED: u8 = 1;
+}
+
+/// One attempt failed; another one or an error followed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fault {
+    pub pool: String,
+    pub endpoint: String,
+    /// 1 connect failure, 2 reset before the response, 3 timeout, 4 status.
+    pub cause: u8,
+    /// 0: there was no response.
+    pub status: u16,
+    pub retry_after_ms: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -169,12 +238,14 @@ pub struct Open {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {
     Hello(Hello),
-    Pick(Pick),
+    Pick(Box<Pick>),
     First(First),
     Done(Done),
     Open(Open),
+    Fault(Fault),
     Welcome(Welcome),
     Endpoints(Endpoints),
     Reject(Reject),
     Heartbeat,
+    Queued(Queued),
 }

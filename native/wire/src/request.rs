@@ -11,6 +11,7 @@ use std::ops::Range;
 use crate::blocks::{hash_seed, BlockHasher};
 pub use crate::json::Malformed;
 use crate::json::{integer, unescape, Scanner, Sink, Text, Want};
+use crate::tools::ToolScanner;
 
 const TEXT_BYTES_MAX: usize = 1024;
 
@@ -39,6 +40,10 @@ pub struct RequestFields {
     /// Saturated to 32 bits; None: absent or not a whole number.
     pub priority: Option<i32>,
     pub cache_salt: Option<String>,
+    /// Who the client acts for, as it says; None also when that is longer than 1 KiB.
+    pub user: Option<String>,
+    /// Whether the server itself runs a tool, so that the request must not be sent twice.
+    pub server_tools: bool,
     pub prompt_bytes: u32,
     pub hashes: Vec<u64>,
 }
@@ -51,6 +56,7 @@ enum Field {
     Limit(usize),
     Priority,
     CacheSalt,
+    User,
     /// Index in `PART_*`.
     Part(usize),
 }
@@ -82,6 +88,7 @@ struct Fields {
     limits: [Option<u32>; 3],
     priority: Option<i32>,
     cache_salt: Option<String>,
+    user: Option<String>,
     parts: [Option<Part>; PARTS],
 }
 
@@ -113,6 +120,7 @@ impl Sink for Fields {
             b"max_output_tokens" => Some(Field::Limit(2)),
             b"priority" => Some(Field::Priority),
             b"cache_salt" => Some(Field::CacheSalt),
+            b"user" => Some(Field::User),
             b"tools" => Some(Field::Part(PART_TOOLS)),
             b"instructions" => Some(Field::Part(PART_INSTRUCTIONS)),
             b"system" => Some(Field::Part(PART_SYSTEM)),
@@ -156,6 +164,10 @@ impl Sink for Fields {
                 self.cache_salt = None;
                 first == b'"'
             }
+            Some(Field::User) => {
+                self.user = None;
+                first == b'"'
+            }
             Some(Field::Part(index)) => {
                 self.parts[index] = (first != b'n').then_some(Part {
                     start: offset,
@@ -186,6 +198,7 @@ impl Sink for Fields {
             Some(Field::CacheSalt) => {
                 self.cache_salt = decoded(text, "cache_salt is longer than 1024 bytes")?;
             }
+            Some(Field::User) => self.user = decoded(text, "").unwrap_or(None),
             Some(Field::Limit(index)) => {
                 if let Some(value) = number(text) {
                     self.limits[index] = Some(u32::try_from(value).unwrap_or(0));
@@ -277,10 +290,16 @@ impl RequestScanner {
             if index > 0 {
                 hasher.feed(&[0]);
             }
-            feed_range(&mut hasher, pieces, range);
+            for_range(pieces, range, |bytes| hasher.feed(bytes));
         }
         let (hashes, prompt_bytes) = hasher.finish();
+        let tools = fields.parts[PART_TOOLS].map(|part| {
+            let mut scanner = ToolScanner::default();
+            for_range(pieces, (part.start, part.end), |bytes| scanner.feed(bytes));
+            scanner.server_runs_one()
+        });
         Ok(RequestFields {
+            server_tools: tools.unwrap_or(false),
             max_tokens: fields.max_tokens(self.kind),
             model: fields.model,
             model_range: fields.model_range,
@@ -288,13 +307,14 @@ impl RequestScanner {
             stream: fields.stream,
             priority: fields.priority,
             cache_salt: fields.cache_salt,
+            user: fields.user,
             prompt_bytes: u32::try_from(prompt_bytes).unwrap_or(u32::MAX),
             hashes,
         })
     }
 }
 
-fn feed_range(hasher: &mut BlockHasher, pieces: &[&[u8]], (from, to): (usize, usize)) {
+fn for_range(pieces: &[&[u8]], (from, to): (usize, usize), mut each: impl FnMut(&[u8])) {
     let mut offset = 0;
     for piece in pieces {
         if offset >= to {
@@ -302,7 +322,7 @@ fn feed_range(hasher: &mut BlockHasher, pieces: &[&[u8]], (from, to): (usize, us
         }
         let start = from.saturating_sub(offset).min(piece.len());
         let end = (to - offset).min(piece.len());
-        hasher.feed(&piece[start..end]);
+        each(&piece[start..end]);
         offset += piece.len();
     }
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inferway._native import Done, First, Pick
+from inferway._native import Done, First, Open, Pick
 from inferway.observability.logging import get_logger
 from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
@@ -94,7 +94,7 @@ class PickDesk:
             elif type(frame) is Release:
                 in_flight.done(connection, frame.stream)
                 self._forget(streams, frame.stream)
-            else:
+            elif type(frame) is Open:
                 in_flight.replay(connection, frame)
                 streams[frame.stream] = counters = self._metrics.model(frame.pool, frame.model)
                 counters.running += 1

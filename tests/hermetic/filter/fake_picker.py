@@ -62,6 +62,13 @@ class Pick:
     session: str
     request_id: str
     hashes: tuple[int, ...]
+    slo_ttft_ms: int
+    slo_tpot_ms: int
+    ttl_ms: int
+    user: str
+    subset: str
+    exclude: str
+    headers: tuple[tuple[str, str], ...]
 
     @property
     def streaming(self) -> bool:
@@ -91,6 +98,10 @@ class Done:
     cached_tokens: int
     completion_tokens: int
     endpoint: str
+    attempts: int
+    retry_after_ms: int
+    fault: int
+    finish: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +127,16 @@ def read_frame(kind: int, payload: bytes) -> Frame:
         case 0x02:
             numbers = reader.take("QQIIIiBBI")
             texts = [reader.text() for _ in range(6)]
-            return Pick(*numbers[:8], *texts, reader.take(f"{numbers[8]}Q"))
+            hashes = reader.take(f"{numbers[8]}Q")
+            wishes = reader.take("III")
+            hints = [reader.text() for _ in range(3)]
+            (count,) = reader.take("H")
+            headers = tuple((reader.text(), reader.text()) for _ in range(count))
+            return Pick(*numbers[:8], *texts, hashes, *wishes, *hints, headers)
         case 0x03:
             return First(*reader.take("QIH"))
         case 0x04:
-            return Done(*reader.take("QBBHIIIII"), reader.text())
+            return Done(*reader.take("QBBHIIIII"), reader.text(), *reader.take("BIBB"))
         case 0x05:
             return Open(*reader.take("QIIB"), reader.text(), reader.text(), reader.text())
     raise AssertionError(f"a frame that filters do not send: {kind:#x}")
@@ -135,17 +151,35 @@ def _frame(kind: int, payload: bytes) -> bytes:
 
 
 def endpoints(
-    stream: int, addresses: str, *, uncached: int = 0, context: int = 0, model: str = ""
+    stream: int,
+    addresses: str,
+    *,
+    uncached: int = 0,
+    context: int = 0,
+    model: str = "",
+    queued_us: int = 0,
+    ttft_deadline_ms: int = 0,
+    reason: str = "",
 ) -> bytes:
     numbers = struct.pack("<QII", stream, uncached, context)
-    return _frame(0x82, numbers + _text(addresses) + _text(model))
+    times = struct.pack("<II", queued_us, ttft_deadline_ms)
+    return _frame(0x82, numbers + _text(addresses) + _text(model) + times + _text(reason))
 
 
 def reject(
-    stream: int, status: int, retry_after_ms: int, kind: str, code: str, message: str, reason: str
+    stream: int,
+    status: int,
+    retry_after_ms: int,
+    kind: str,
+    code: str,
+    message: str,
+    reason: str,
+    *,
+    retry: int = 0,
 ) -> bytes:
     numbers = struct.pack("<QHI", stream, status, retry_after_ms)
-    return _frame(0x83, numbers + _text(kind) + _text(code) + _text(message) + _text(reason))
+    texts = b"".join(map(_text, (kind, code, message, reason)))
+    return _frame(0x83, numbers + texts + bytes([retry]))
 
 
 Script = Callable[[Pick], bytes | None]
@@ -226,7 +260,7 @@ class FakePicker:
             self.frames.append(frame)
             self._news.notify_all()
         if isinstance(frame, Hello):
-            writer.write(_frame(0x81, struct.pack("<IHHQI", MAGIC, 1, 0, 7, HEARTBEAT_MS)))
+            writer.write(_frame(0x81, struct.pack("<IHHQI", MAGIC, 1, 1, 7, HEARTBEAT_MS)))
         elif isinstance(frame, Pick):
             answer = self.script(frame)
             if answer is not None:

@@ -196,7 +196,7 @@ async def test_a_filter_keeps_its_name_across_connections(world: World) -> None:
     await world.picker.wait(Done)
     await world.restart_picker()
     second = await world.picker.wait(Hello)
-    assert (first.magic, first.major, first.minor) == (0x59574649, 1, 0)
+    assert (first.magic, first.major, first.minor) == (0x59574649, 1, 1)
     assert first.filter_id == second.filter_id != 0
     await world.until_up()
     assert (await world.picker.wait(Pick)).stream > stream

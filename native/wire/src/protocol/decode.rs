@@ -1,8 +1,8 @@
 //! Bytes → frames.
 
 use super::{
-    frame_type, Done, Endpoints, First, Frame, Hello, Open, Pick, ProtocolError, Reject, Welcome,
-    FRAME_BYTES_MAX, MAGIC, NO_PRIORITY, SIZE_BYTES,
+    frame_type, Done, Endpoints, Fault, First, Frame, Hello, Open, Pick, ProtocolError, Queued,
+    Reject, Welcome, FRAME_BYTES_MAX, MAGIC, NO_PRIORITY, SIZE_BYTES,
 };
 
 /// PICK as it lies in the buffer, for a reader that makes its own objects of it.
@@ -24,6 +24,28 @@ pub struct PickRef<'a> {
     pub request_id: &'a str,
     /// Little-endian, 8 bytes each.
     hashes: &'a [u8],
+    pub slo_ttft_ms: u32,
+    pub slo_tpot_ms: u32,
+    pub ttl_ms: u32,
+    pub user: &'a str,
+    pub subset: &'a str,
+    pub exclude: &'a str,
+    pub headers: HeadersRef<'a>,
+}
+
+/// Headers of a PICK, whose bytes were checked.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct HeadersRef<'a>(&'a [u8]);
+
+impl<'a> HeadersRef<'a> {
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut fields = Fields(self.0);
+        std::iter::from_fn(move || Some((fields.str().ok()?, fields.str().ok()?)))
+    }
 }
 
 impl PickRef<'_> {
@@ -52,6 +74,17 @@ impl PickRef<'_> {
             session: self.session.to_owned(),
             request_id: self.request_id.to_owned(),
             hashes: self.hashes().collect(),
+            slo_ttft_ms: self.slo_ttft_ms,
+            slo_tpot_ms: self.slo_tpot_ms,
+            ttl_ms: self.ttl_ms,
+            user: self.user.to_owned(),
+            subset: self.subset.to_owned(),
+            exclude: self.exclude.to_owned(),
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         }
     }
 }
@@ -126,7 +159,7 @@ impl<'a> Fields<'a> {
         let kind = self.u8()?;
         let flags = self.u8()?;
         let blocks = self.u32()? as usize;
-        Ok(PickRef {
+        let pick = PickRef {
             stream,
             received_ns,
             body_bytes,
@@ -142,7 +175,42 @@ impl<'a> Fields<'a> {
             session: self.str()?,
             request_id: self.str()?,
             hashes: self.take(blocks.checked_mul(8).ok_or(SHORT)?)?,
+            slo_ttft_ms: 0,
+            slo_tpot_ms: 0,
+            ttl_ms: 0,
+            user: "",
+            subset: "",
+            exclude: "",
+            headers: HeadersRef::default(),
+        };
+        if self.is_older() {
+            return Ok(pick);
+        }
+        Ok(PickRef {
+            slo_ttft_ms: self.u32()?,
+            slo_tpot_ms: self.u32()?,
+            ttl_ms: self.u32()?,
+            user: self.str()?,
+            subset: self.str()?,
+            exclude: self.str()?,
+            headers: self.headers()?,
+            ..pick
         })
+    }
+
+    /// Whether version 1.0 wrote the frame, which ends here.
+    fn is_older(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn headers(&mut self) -> Result<HeadersRef<'a>, &'static str> {
+        let count = self.u16()?;
+        let start = self.0;
+        for _ in 0..count {
+            self.str()?;
+            self.str()?;
+        }
+        Ok(HeadersRef(&start[..start.len() - self.0.len()]))
     }
 
     fn hello(&mut self) -> Result<Hello, &'static str> {
@@ -173,7 +241,7 @@ impl<'a> Fields<'a> {
     }
 
     fn done(&mut self) -> Result<Done, &'static str> {
-        Ok(Done {
+        let done = Done {
             stream: self.u64()?,
             end: self.u8()?,
             flags: self.u8()?,
@@ -184,6 +252,17 @@ impl<'a> Fields<'a> {
             cached_tokens: self.u32()?,
             completion_tokens: self.u32()?,
             endpoint: self.string()?,
+            ..Done::default()
+        };
+        if self.is_older() {
+            return Ok(done);
+        }
+        Ok(Done {
+            attempts: self.u8()?,
+            retry_after_ms: self.u32()?,
+            fault: self.u8()?,
+            finish: self.u8()?,
+            ..done
         })
     }
 
@@ -200,12 +279,24 @@ impl<'a> Fields<'a> {
     }
 
     fn endpoints(&mut self) -> Result<Endpoints, &'static str> {
-        Ok(Endpoints {
+        let endpoints = Endpoints {
             stream: self.u64()?,
             charged_uncached: self.u32()?,
             charged_context: self.u32()?,
             endpoints: self.string()?,
             model: self.string()?,
+            queued_us: 0,
+            ttft_deadline_ms: 0,
+            reason: String::new(),
+        };
+        if self.is_older() {
+            return Ok(endpoints);
+        }
+        Ok(Endpoints {
+            queued_us: self.u32()?,
+            ttft_deadline_ms: self.u32()?,
+            reason: self.string()?,
+            ..endpoints
         })
     }
 
@@ -218,6 +309,24 @@ impl<'a> Fields<'a> {
             code: self.string()?,
             message: self.string()?,
             reason: self.string()?,
+            retry: if self.is_older() { 0 } else { self.u8()? },
+        })
+    }
+
+    fn fault(&mut self) -> Result<Fault, &'static str> {
+        Ok(Fault {
+            pool: self.string()?,
+            endpoint: self.string()?,
+            cause: self.u8()?,
+            status: self.u16()?,
+            retry_after_ms: self.u32()?,
+        })
+    }
+
+    fn queued(&mut self) -> Result<Queued, &'static str> {
+        Ok(Queued {
+            stream: self.u64()?,
+            keepalive_ms: self.u32()?,
         })
     }
 }
@@ -231,10 +340,12 @@ fn decode(frame_type: u8, payload: &[u8]) -> Result<Option<FrameRef<'_>>, &'stat
         frame_type::FIRST => Frame::First(fields.first()?),
         frame_type::DONE => Frame::Done(fields.done()?),
         frame_type::OPEN => Frame::Open(fields.open()?),
+        frame_type::FAULT => Frame::Fault(fields.fault()?),
         frame_type::WELCOME => Frame::Welcome(fields.welcome()?),
         frame_type::ENDPOINTS => Frame::Endpoints(fields.endpoints()?),
         frame_type::REJECT => Frame::Reject(fields.reject()?),
         frame_type::HEARTBEAT => Frame::Heartbeat,
+        frame_type::QUEUED => Frame::Queued(fields.queued()?),
         _ => return Ok(None),
     };
     Ok(Some(FrameRef::Other(frame)))
@@ -265,7 +376,7 @@ impl FrameBuffer {
     #[allow(clippy::should_implement_trait)] // fallible, and the view below borrows: not an iterator
     pub fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         Ok(self.next_ref()?.map(|frame| match frame {
-            FrameRef::Pick(pick) => Frame::Pick(pick.to_owned()),
+            FrameRef::Pick(pick) => Frame::Pick(Box::new(pick.to_owned())),
             FrameRef::Other(frame) => frame,
         }))
     }
@@ -303,6 +414,6 @@ impl FrameBuffer {
 fn is_known(frame_type: u8) -> bool {
     matches!(
         frame_type,
-        frame_type::HELLO..=frame_type::OPEN | frame_type::WELCOME..=frame_type::HEARTBEAT
+        frame_type::HELLO..=frame_type::FAULT | frame_type::WELCOME..=frame_type::QUEUED
     )
 }

@@ -2,8 +2,8 @@
 //! schedule's end.
 
 use super::{
-    frame_type, Done, Endpoints, First, Frame, Hello, Open, Pick, Reject, Welcome, MAGIC,
-    NO_PRIORITY, SIZE_BYTES,
+    frame_type, Done, Endpoints, Fault, First, Frame, Hello, Open, Pick, Queued, Reject, Welcome,
+    MAGIC, NO_PRIORITY, SIZE_BYTES,
 };
 use crate::blocks::BLOCKS_MAX;
 
@@ -79,6 +79,18 @@ impl Pick {
             for hash in hashes {
                 out.extend_from_slice(&hash.to_le_bytes());
             }
+            for number in [self.slo_ttft_ms, self.slo_tpot_ms, self.ttl_ms] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            for text in [&self.user, &self.subset, &self.exclude] {
+                put_str(out, text);
+            }
+            let headers = &self.headers[..self.headers.len().min(usize::from(u16::MAX))];
+            out.extend_from_slice(&(headers.len() as u16).to_le_bytes());
+            for (name, value) in headers {
+                put_str(out, name);
+                put_str(out, value);
+            }
         });
     }
 }
@@ -91,6 +103,9 @@ impl Endpoints {
             out.extend_from_slice(&self.charged_context.to_le_bytes());
             put_str(out, &self.endpoints);
             put_str(out, &self.model);
+            out.extend_from_slice(&self.queued_us.to_le_bytes());
+            out.extend_from_slice(&self.ttft_deadline_ms.to_le_bytes());
+            put_str(out, &self.reason);
         });
     }
 }
@@ -104,6 +119,7 @@ impl Reject {
             for text in [&self.kind, &self.code, &self.message, &self.reason] {
                 put_str(out, text);
             }
+            out.push(self.retry);
         });
     }
 }
@@ -134,6 +150,9 @@ impl Done {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             put_str(out, &self.endpoint);
+            out.push(self.attempts);
+            out.extend_from_slice(&self.retry_after_ms.to_le_bytes());
+            out.extend_from_slice(&[self.fault, self.finish]);
         });
     }
 }
@@ -152,6 +171,27 @@ impl Open {
     }
 }
 
+impl Fault {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        frame(out, frame_type::FAULT, |out| {
+            put_str(out, &self.pool);
+            put_str(out, &self.endpoint);
+            out.push(self.cause);
+            out.extend_from_slice(&self.status.to_le_bytes());
+            out.extend_from_slice(&self.retry_after_ms.to_le_bytes());
+        });
+    }
+}
+
+impl Queued {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        frame(out, frame_type::QUEUED, |out| {
+            out.extend_from_slice(&self.stream.to_le_bytes());
+            out.extend_from_slice(&self.keepalive_ms.to_le_bytes());
+        });
+    }
+}
+
 pub fn encode_heartbeat(out: &mut Vec<u8>) {
     frame(out, frame_type::HEARTBEAT, |_| {});
 }
@@ -164,10 +204,12 @@ impl Frame {
             Frame::First(frame) => frame.encode(out),
             Frame::Done(frame) => frame.encode(out),
             Frame::Open(frame) => frame.encode(out),
+            Frame::Fault(frame) => frame.encode(out),
             Frame::Welcome(frame) => frame.encode(out),
             Frame::Endpoints(frame) => frame.encode(out),
             Frame::Reject(frame) => frame.encode(out),
             Frame::Heartbeat => encode_heartbeat(out),
+            Frame::Queued(frame) => frame.encode(out),
         }
     }
 }

@@ -8,8 +8,8 @@ per connection that admits frames in their order: it checks the version, knows w
 alive, and drops what does not fit (a second DONE, a FIRST of nobody), so that whoever applies the
 admitted frames may trust them. Invariants: nothing is admitted before a HELLO of our major
 version; per stream the admitted frames are (PICK | OPEN) FIRST? DONE?, and a repeated PICK comes
-after a DONE-like release; after `close` nothing is admitted. It does not decide, account, keep
-time or touch a socket.
+after a DONE-like release; a FAULT belongs to no stream and is always admitted; after `close`
+nothing is admitted. It does not decide, account, keep time or touch a socket.
 
 It stands on the hot path: one loop, one dictionary look-up per frame, one result object per
 batch.
@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from inferway._native import Done, First, Hello, Open, Pick, encode_welcome
+from inferway._native import Done, Fault, First, Hello, Open, Pick, encode_welcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Release:
     stream: int
 
 
-Admitted = Pick | First | Done | Open | Release
+Admitted = Pick | First | Done | Open | Fault | Release
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class Conversation:
                 if stream in phases:
                     return f"stream {stream} was opened twice"
                 phases[stream] = _STREAMING if frame.phase else _WAITING
-            else:
+            elif type(frame) is Hello:
                 return "HELLO was sent twice"
             apply.append(frame)
         return ""

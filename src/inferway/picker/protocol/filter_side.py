@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAGIC: Final = 0x59574649
 NO_PRIORITY: Final = -(2**31)
@@ -36,6 +40,9 @@ class Endpoints:
     charged_context: int
     endpoints: tuple[str, ...]
     model: str
+    queued_us: int = 0
+    ttft_deadline_ms: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class Reject:
     code: str
     message: str
     reason: str
+    retry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,13 @@ class Heartbeat:
     pass
 
 
-Answer = Welcome | Endpoints | Reject | Heartbeat
+@dataclass(frozen=True, slots=True)
+class Queued:
+    stream: int
+    keepalive_ms: int
+
+
+Answer = Welcome | Endpoints | Reject | Heartbeat | Queued
 
 
 class Answers:
@@ -80,7 +94,7 @@ class Answers:
         return answers
 
 
-def hello(filter_id: int = 1, *, major: int = 1, minor: int = 0) -> bytes:
+def hello(filter_id: int = 1, *, major: int = 1, minor: int = 1) -> bytes:
     return _frame(0x01, struct.pack("<IHHQ", MAGIC, major, minor, filter_id))
 
 
@@ -96,17 +110,35 @@ def pick(
     prompt_bytes: int | None = None,
     max_tokens: int = 0,
     seed: int = 0,
+    streamed: bool = False,
+    fairness: str = "",
+    session: str = "",
+    slo_ttft_ms: int = 0,
+    slo_tpot_ms: int = 0,
+    ttl_ms: int = 0,
+    user: str = "",
+    subset: str | None = None,
+    exclude: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    tools: bool = False,
+    keeps_alive: bool = False,
 ) -> bytes:
     """`seed` chooses the prompt: equal seeds are equal prompts."""
     hashes = np.arange(1, blocks + 1, dtype=np.uint64) * _GOLDEN_RATIO ^ np.uint64(seed)
     size = blocks * 256 + 10 if prompt_bytes is None else prompt_bytes
+    bits = (streamed, repeated, subset is not None, tools, keeps_alive)
+    flags = sum(bit << place for place, bit in enumerate(bits))
     fixed = struct.pack(
         "<QQIIIiBBI",
         *(stream, 1_000, size + 100, size, max_tokens, priority),
-        *(1, 2 * repeated, blocks),
+        *(1, flags, blocks),
     )
-    texts = b"".join(map(_text, (pool, model, objective, "", "", f"request-{stream}")))
-    return _frame(0x02, fixed + texts + hashes.tobytes())
+    texts = map(_text, (pool, model, objective, fairness, session, f"request-{stream}"))
+    wishes = struct.pack("<III", slo_ttft_ms, slo_tpot_ms, ttl_ms)
+    hints = map(_text, (user, subset or "", exclude))
+    pairs = (_text(name) + _text(value) for name, value in headers.items())
+    count = struct.pack("<H", len(headers))
+    return _frame(0x02, b"".join((fixed, *texts, hashes.tobytes(), wishes, *hints, count, *pairs)))
 
 
 def first(stream: int, *, ttft_us: int = 1_000, status: int = 200) -> bytes:
@@ -123,10 +155,16 @@ def done(
     usage: tuple[int, int, int] | None = None,
     event_stream: bool = False,
     endpoint: str = "",
+    attempts: int = 1,
+    retry_after_ms: int = 0,
+    fault: int = 0,
+    finish: int = 0,
 ) -> bytes:
     flags = (usage is not None) | 2 * bool(ttft_us) | 4 * event_stream
     fixed = struct.pack("<QBBHII", stream, end, flags, status, ttft_us, duration_us)
-    return _frame(0x04, fixed + struct.pack("<III", *(usage or (0, 0, 0))) + _text(endpoint))
+    used = struct.pack("<III", *(usage or (0, 0, 0)))
+    ended = struct.pack("<BIBB", attempts, retry_after_ms, fault, finish)
+    return _frame(0x04, fixed + used + _text(endpoint) + ended)
 
 
 def opened(
@@ -143,6 +181,18 @@ def opened(
     return _frame(0x05, fixed + _text(pool) + _text(model) + _text(endpoint))
 
 
+def fault(
+    endpoint: str,
+    *,
+    cause: int,
+    status: int = 0,
+    retry_after_ms: int = 0,
+    pool: str = "default/pool",
+) -> bytes:
+    fixed = struct.pack("<BHI", cause, status, retry_after_ms)
+    return _frame(0x06, _text(pool) + _text(endpoint) + fixed)
+
+
 def _answer(kind: int, payload: bytes) -> Answer:
     if kind == 0x81:
         magic, major, minor, epoch, heartbeat_ms = struct.unpack_from("<IHHQI", payload)
@@ -151,23 +201,31 @@ def _answer(kind: int, payload: bytes) -> Answer:
         return Welcome(major, minor, epoch, heartbeat_ms)
     if kind == 0x82:
         stream, uncached, context = struct.unpack_from("<QII", payload)
-        addresses, model = _texts(payload, 16, 2)
-        return Endpoints(stream, uncached, context, tuple(addresses.split(",")), model)
+        (addresses, model), start = _texts(payload, 16, 2)
+        queued_us, deadline_ms = struct.unpack_from("<II", payload, start)
+        (reason,), _ = _texts(payload, start + 8, 1)
+        chosen = tuple(addresses.split(","))
+        return Endpoints(stream, uncached, context, chosen, model, queued_us, deadline_ms, reason)
     if kind == 0x83:
         stream, status, retry_after_ms = struct.unpack_from("<QHI", payload)
-        return Reject(stream, status, retry_after_ms, *_texts(payload, 14, 4))
+        (kind_of_error, code, message, reason), start = _texts(payload, 14, 4)
+        texts = (kind_of_error, code, message, reason)
+        return Reject(stream, status, retry_after_ms, *texts, payload[start])
     if kind == 0x84:
         return Heartbeat()
+    if kind == 0x85:
+        return Queued(*struct.unpack_from("<QI", payload))
     raise ValueError(f"frame type: {kind:#x}")
 
 
-def _texts(payload: bytes, start: int, count: int) -> list[str]:
+def _texts(payload: bytes, start: int, count: int) -> tuple[list[str], int]:
+    """So many texts, and where they end."""
     texts = []
     for _ in range(count):
         (size,) = struct.unpack_from("<H", payload, start)
         texts.append(payload[start + 2 : start + 2 + size].decode())
         start += 2 + size
-    return texts
+    return texts, start
 
 
 def _text(value: str) -> bytes:

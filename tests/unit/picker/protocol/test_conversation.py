@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from inferway._native import Done, First, Frame, FrameReader, Open, Pick, encode_welcome
+from inferway._native import Done, Fault, First, Frame, FrameReader, Open, Pick, encode_welcome
 from inferway.picker.protocol import filter_side
 from inferway.picker.protocol.conversation import Admitted, Conversation, Release
 
@@ -16,6 +16,7 @@ OPEN = filter_side.opened(1, endpoint="10.0.0.1:8000")
 STREAMING = filter_side.opened(1, endpoint="10.0.0.1:8000", phase=1)
 FIRST = filter_side.first(1)
 DONE = filter_side.done(1)
+FAULT = filter_side.fault("10.0.0.1:8000", cause=1)
 
 
 def frames(*encoded: bytes) -> list[Frame]:
@@ -53,7 +54,7 @@ def test_a_newer_minor_version_is_welcome() -> None:
     assert not conversation.receive(frames(filter_side.hello(minor=7))).close
 
 
-@pytest.mark.parametrize("first", [PICK, OPEN, FIRST, DONE])
+@pytest.mark.parametrize("first", [PICK, OPEN, FIRST, DONE, FAULT])
 def test_nothing_is_admitted_before_hello(first: bytes) -> None:
     conversation = Conversation(epoch=9, heartbeat_ms=100)
     actions = conversation.receive(frames(first, filter_side.hello()))
@@ -144,6 +145,13 @@ def test_an_empty_batch_changes_nothing() -> None:
     assert not conversation.closed
 
 
+def test_faults_are_of_no_stream() -> None:
+    conversation = greeted()
+    admitted = conversation.receive(frames(FAULT, PICK, FAULT, DONE, FAULT)).apply
+    assert names(admitted) == ["Fault", "Pick", "Fault", "Done", "Fault"]
+    assert (len(conversation), conversation.dropped) == (0, 0)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 4])
 def test_every_order_keeps_the_promise(batch: int) -> None:
     """Per stream the admitted frames are (Pick | Open) First? (Done | Release)?, over and over."""
@@ -165,4 +173,6 @@ def test_every_order_keeps_the_promise(batch: int) -> None:
                 case Done() | Release():
                     assert alive
                     alive = False
+                case Fault():
+                    pytest.fail("none was sent")
         assert len(conversation) == (alive and not conversation.closed)
