@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from inferway.picker.health_config import HealthConfig
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +67,7 @@ class PoolConfig(_Message):
         default_factory=dict, description="objective name to priority"
     )
     rewrites: tuple[RewriteConfig, ...] = ()
+    health: HealthConfig = HealthConfig()
 
 
 class ScrapeConfig(_Message):
