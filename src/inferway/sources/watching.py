@@ -19,8 +19,8 @@ from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 from .directory import DirectorySource
 from .snapshot import Snapshot
 
-# How often the watcher looks for events; a batch ends after one step without new ones. Looking every
-# 10 ms costs half a per cent of a core; a change waits for 10 to 20 ms of it.
+# How often the watcher looks for events; a batch ends after one step without new ones. Looking
+# every 10 ms costs half a per cent of a core; a change waits for 10 to 20 ms of it.
 STEP_MS = 10
 DEBOUNCE_MS = 50  # longest batch
 RESCAN_S = 1.0  # latest notice of what gives no event
