@@ -28,13 +28,16 @@ from inferway.picker.outcome import REPLIES
 from inferway.picker.scheduling.engine_constants import EngineConstants
 from inferway.picker.scheduling.registry import PLUGINS
 from inferway.resources.kinds import KINDS, KindInfo
-from inferway.resources.scalars import PATTERN_MEANING
+from inferway.resources.picker_plugins.registry import PLUGIN_TYPES
+from inferway.resources.scalars import FACTOR_MAX, PATTERN_MEANING
 from inferway.resources.schema import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import typer
+
+    from inferway.resources.picker_plugins.plugin_type import PluginType
 
 HERE = Path(__file__).parent
 BLOCK = re.compile(
@@ -207,6 +210,8 @@ def map_words(node: Schema) -> str:
 
 
 def scalar_words(node: Schema) -> str:
+    if node.get("title") == "bytes":
+        return "bytes: a number, or one with k, M, G, Ki, Mi, Gi"
     if node.get("x-kubernetes-int-or-string"):
         return "1 … 65535, or the name of a port"
     if "enum" in node:
@@ -220,6 +225,9 @@ def scalar_words(node: Schema) -> str:
             if "minimum" in node:
                 return f"{node['minimum']} … {node['maximum']}"
             return "whole number"
+        case "number":
+            low, high = node["minimum"], node["maximum"]
+            return "number" if high >= FACTOR_MAX else f"{low:g} … {high:g}"
         case "boolean":
             return "`true`, `false`"
         case "string":
@@ -229,6 +237,54 @@ def scalar_words(node: Schema) -> str:
             return f"text, at most {limit} characters" if limit else "text"
         case _:
             return "object"
+
+
+def plugin_types() -> Iterator[str]:
+    """What becomes of every plugin type of an EndpointPickerConfig."""
+    served = [one for one in PLUGIN_TYPES.values() if one.is_served]
+    yield from ("### Served", "")
+    yield from table(
+        ("type", "is a", "parameters and defaults", "meaning"),
+        (
+            (
+                f"`{one.name}`",
+                ", ".join(sorted(one.roles)),
+                "; ".join(parameter_list(one)) or ABSENT,
+                one.meaning,
+            )
+            for one in served
+        ),
+    )
+    yield from ("", "### Built in", "", "Accepted; the gateway does it without being told.", "")
+    yield from table(
+        ("type", "is a", "why nothing happens"),
+        (
+            (f"`{one.name}`", ", ".join(sorted(one.roles)), one.built_in)
+            for one in PLUGIN_TYPES.values()
+            if one.built_in
+        ),
+    )
+    yield from ("", "### Refused", "", "An error at its line, in these words.", "")
+    yield from table(
+        ("type", "is a", "why", "instead"),
+        (
+            (f"`{one.name}`", ", ".join(sorted(one.roles)), one.refused, one.instead)
+            for one in PLUGIN_TYPES.values()
+            if one.refused
+        ),
+    )
+
+
+def parameter_list(of: PluginType) -> Iterator[str]:
+    """Parameters that have an effect, each with its default and meaning."""
+    schema = of.parameters.model_json_schema(by_alias=True)
+    for name, node in schema.get("properties", {}).items():
+        if name not in of.ignored:
+            default = "required" if name in schema.get("required", ()) else node.get("default")
+            shown = f" {default_words(default)}" if default not in (None, "required") else ""
+            shown = " required" if default == "required" else shown.replace(f" {ABSENT}", "")
+            meaning = node.get("description", "")
+            yield f"`{name}`{shown}" + (f": {meaning}" if meaning else "")
 
 
 # Policies
@@ -400,6 +456,7 @@ def picker_replies() -> Iterator[str]:
 
 BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "kinds": kinds,
+    "plugin-types": plugin_types,
     "policies": policies,
     "engine-constants": engine_constants,
     "commands": commands,

@@ -43,6 +43,16 @@ CHECKED_PORT = {
     "portName": "http",
     "proxyHeader": "NONE",
 }
+BAND = {
+    "maxBytes": 1000,
+    "maxRequests": 10,
+    "fairnessPolicyRef": "turns",
+    "orderingPolicyRef": "fcfs",
+}
+DATA_LAYER = {
+    "injectDefaults": True,
+    "sources": [{"pluginRef": "source", "extractors": [{"pluginRef": "extractor"}]}],
+}
 HTTP_CHECK = {**CHECKED_PORT, "requestPath": "/health", "host": "llm", "response": "ok"}
 
 MANIFESTS: dict[str, dict[str, Any]] = {
@@ -411,6 +421,44 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             "action": "Promote",
             "attempt": 1,
         },
+    },
+    "EndpointPickerConfig": {
+        "metadata": METADATA,
+        "featureGates": ["flowControl"],
+        "plugins": [
+            {"name": "queue", "type": "queue-scorer", "parameters": {}},
+            {"name": "turns", "type": "round-robin-fairness-policy"},
+            {"name": "fcfs", "type": "fcfs-ordering-policy"},
+            {"name": "limit", "type": "static-usage-limit-policy"},
+            {"name": "sat", "type": "utilization-detector"},
+            {"name": "parser", "type": "openai-parser"},
+            {"name": "source", "type": "metrics-data-source"},
+            {"name": "extractor", "type": "core-metrics-extractor"},
+        ],
+        "schedulingProfiles": [
+            {"name": "default", "plugins": [{"pluginRef": "queue", "weight": 2.5}]}
+        ],
+        "flowControl": {
+            "maxBytes": 1000000,
+            "maxRequests": 100,
+            "defaultRequestTTL": "60s",
+            "noEndpointRequestTTL": "10s",
+            "defaultPriorityBand": BAND,
+            "defaultNegativePriorityBand": BAND,
+            "priorityBands": [{"priority": 10, **BAND}],
+            "usageLimitPolicyPluginRef": "limit",
+            "saturationDetector": {"pluginRef": "sat"},
+        },
+        "dataLayer": DATA_LAYER,
+        "data": DATA_LAYER,
+        "requestHandler": {"parsers": [{"pluginRef": "parser"}]},
+        "saturationDetector": {
+            "pluginRef": "sat",
+            "queueDepthThreshold": 5,
+            "kvCacheUtilThreshold": 0.8,
+            "metricsStalenessThreshold": "200ms",
+        },
+        "parser": {"pluginRef": "parser"},
     },
     "ModelServer": {
         "metadata": METADATA,

@@ -63,6 +63,13 @@ def run(
         str,
         typer.Option(help="How pools that name no policy choose.", autocompletion=complete_policy),
     ] = "marginal-cost",
+    picker_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="An EndpointPickerConfig, for pools that name none; the file is watched.",
+            show_default=False,
+        ),
+    ] = None,
     envoy_workers: Annotated[
         int | None,
         typer.Option(min=1, help="Worker threads of Envoy; one less than cores when left out."),
@@ -106,6 +113,7 @@ def run(
             port=port,
             default_policy=policy,
             policies=tuple(POLICIES),
+            picker_config_file=str(picker_config) if picker_config else "",
             system_ca_file=system_ca_file(),
         ),
         envoy=EnvoySettings(),
@@ -173,9 +181,16 @@ async def serve(options: GatewayOptions, paths: list[Path], backends: list[str])
     import asyncio
     import signal
 
-    from inferway.cli.gateway import Gateway, checked_program, private_run_directory, single
+    from inferway.cli.gateway import (
+        Gateway,
+        StartError,
+        checked_program,
+        private_run_directory,
+        single,
+    )
     from inferway.cli.status_line import StatusLine
-    from inferway.sources.backends import resources_for_backends
+    from inferway.resources import ResourceSet
+    from inferway.sources.backends import resources_for_backends, with_servers
     from inferway.sources.directory import load
     from inferway.sources.snapshot import Snapshot
     from inferway.sources.watching import watch
@@ -189,12 +204,20 @@ async def serve(options: GatewayOptions, paths: list[Path], backends: list[str])
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     snapshots: AsyncIterator[Snapshot]
-    if paths:
-        first = load(paths)
-        snapshots = watch(paths, loop.time, stop)
+    config_file = options.routing.picker_config_file
+    # First, so that it keeps its name when it is in one of the directories as well.
+    files = [*([Path(config_file)] if config_file else []), *paths]
+    servers = resources_for_backends(backends) if backends else ResourceSet()
+    if files:
+        first = with_servers(load(files), servers)
+        snapshots = (with_servers(one, servers) async for one in watch(files, loop.time, stop))
     else:
-        first = Snapshot(resources_for_backends(backends), (), loop.time())
+        first = Snapshot(servers, (), loop.time())
         snapshots = single(first)
+    if config_file and not first.has_errors:
+        found = first.resources.picker_configs
+        if not any(first.resources.origin(one).file == config_file for one in found):
+            raise StartError(f"--picker-config: no EndpointPickerConfig in {config_file}")
     with private_run_directory() as directory:
         program = checked_program(options, first, directory)
         line = StatusLine(options, clock=loop.time)

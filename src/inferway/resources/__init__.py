@@ -8,6 +8,7 @@ do: resolve references between objects, which is routing's, and read files, whic
 """
 
 from .config_map import ConfigMap
+from .endpoint_picker_config import EndpointPickerConfig
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
@@ -29,6 +30,7 @@ from .service import Service
 
 __all__ = [
     "ConfigMap",
+    "EndpointPickerConfig",
     "EndpointSlice",
     "Entry",
     "GCPBackendPolicy",

@@ -5,15 +5,21 @@ way out, and nothing that is misspelt may be ignored silently. Model: text to no
 (`document`), documented liberties (`normalise`), validation by the kind's model, errors in words
 (`explain`). Pure: bytes in, resources and problems out; never raises, whatever the bytes are.
 
+Files of the reference picker hold an EndpointPickerConfig without metadata: it is then named like
+its file.
+
 What the API server adds (status and its part of the metadata) is dropped, so that the output of
 `kubectl get -o yaml` loads.
 """
 
+import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from pydantic import ValidationError
 
 from .document import Json, Node, Path, Position, read_documents
+from .endpoint_picker_config import EndpointPickerConfig
 from .explain import explain, nearest, shown, type_name
 from .kinds import BY_KIND, KindInfo
 from .normalise import normalise
@@ -141,6 +147,8 @@ class _Reader:
 
     def _validate(self, node: Node, info: KindInfo, manifest: dict[str, Json], path: Path) -> None:
         meant, readings = normalise(without_server_fields(manifest))
+        if info.model is EndpointPickerConfig and meant.get("metadata") is None:
+            meant = {**meant, "metadata": {"name": _file_name(self._file)}}
         for reading in readings:
             position = node.locate(reading.path)
             place = (*path, *reading.path)
@@ -156,6 +164,11 @@ class _Reader:
         else:
             origin = Origin(self._file, node.position.line, node.position.column)
             self.entries.append(Entry(resource, origin))
+
+
+def _file_name(file: str) -> str:
+    """What an object without metadata is called: the file's name as the name of an object."""
+    return re.sub(r"[^a-z0-9.-]", "-", PurePath(file).stem.lower()).strip("-.") or "unnamed"
 
 
 def without_server_fields(manifest: dict[str, Json]) -> dict[str, Json]:

@@ -26,6 +26,8 @@ _TYPE_WORDS = {
     "string_sub_type": "a string",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "tuple_type": "a list",
     "mapping_type": "a mapping",
@@ -142,7 +144,8 @@ def _type_words(wanted: str, value: object) -> tuple[str, str]:
     hint = ""
     if wanted == "a string" and isinstance(value, bool | int | float):
         hint = "put it in quotes"
-    if wanted == "a whole number" and isinstance(value, str) and value.strip().isdigit():
+    is_digits = isinstance(value, str) and value.strip().isdigit()
+    if wanted in ("a whole number", "a number") and is_digits:
         hint = "remove the quotes"
     if wanted == "true or false" and isinstance(value, str) and value in ("true", "false"):
         hint = "remove the quotes"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .config_map import ConfigMap
+from .endpoint_picker_config import EndpointPickerConfig
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
@@ -136,6 +137,19 @@ KINDS = (
         ("gcpbp",),
         namespaced=True,
         model=GCPBackendPolicy,
+    ),
+    KindInfo(
+        "EndpointPickerConfig",
+        (
+            "inferway.dev/v1alpha1",
+            "llm-d.ai/v1alpha1",
+            "llm-d.ai/v1",
+            "inference.networking.x-k8s.io/v1alpha1",
+        ),
+        "endpointpickerconfigs",
+        ("epc", "pickerconfig"),
+        namespaced=True,
+        model=EndpointPickerConfig,
     ),
     KindInfo(
         "Rollout",

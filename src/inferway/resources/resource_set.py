@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from .config_map import ConfigMap
+from .endpoint_picker_config import EndpointPickerConfig
 from .endpoint_slice import EndpointSlice
 from .gateway import Gateway
 from .gateway_class import GatewayClass
@@ -32,6 +33,7 @@ from .service import Service
 
 Resource = (
     ConfigMap
+    | EndpointPickerConfig
     | EndpointSlice
     | GCPBackendPolicy
     | Gateway
@@ -131,6 +133,10 @@ class ResourceSet:
     @property
     def model_servers(self) -> tuple[ModelServer, ...]:
         return self.of_kind(ModelServer)
+
+    @property
+    def picker_configs(self) -> tuple[EndpointPickerConfig, ...]:
+        return self.of_kind(EndpointPickerConfig)
 
     @property
     def rollouts(self) -> tuple[Rollout, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretBytes
 
+    from inferway.resources import EndpointPickerConfig
     from inferway.routing.features import Filters, Retry, Session, Stickiness
     from inferway.routing.foreign_pickers import ForeignPicker
 
@@ -76,6 +77,7 @@ class Pool:
     rewrites: tuple[Rewrite, ...] = ()  # by name
     health: HealthCheck = DEFAULT_HEALTH_CHECK
     picker: ForeignPicker | None = None  # None: the built-in one
+    picker_config: EndpointPickerConfig | None = None  # None: every default
     backend_timeout_s: float | None = None  # where the route says none
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from inferway.resources import EndpointPickerConfig
     from inferway.routing.foreign_pickers import ForeignPicker
     from inferway.routing.model import Pool, Rewrite, RoutingModel, ServerGroup
 
@@ -34,6 +35,7 @@ class ResolvedEndpoint:
 class PoolTargets:
     name: str  # namespace/name of the InferencePool
     policy: str
+    picker_config: EndpointPickerConfig | None  # None: every default
     objectives: tuple[tuple[str, int], ...]  # (objective name, priority)
     rewrites: tuple[Rewrite, ...]
     endpoints: tuple[ResolvedEndpoint, ...]
@@ -98,6 +100,7 @@ def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
     return PoolTargets(
         name=pool.name,
         policy=pool.policy,
+        picker_config=pool.picker_config,
         objectives=pool.objectives,
         rewrites=pool.rewrites,
         endpoints=tuple(endpoints.values()),

@@ -26,14 +26,16 @@ from typing import TYPE_CHECKING
 
 from inferway.routing.active_ports import active_ports
 from inferway.routing.model import Endpoint, Pool
+from inferway.routing.picker_configs import CONFIG_ANNOTATION
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from inferway.resources import InferencePool, ModelServer
+    from inferway.resources import EndpointPickerConfig, InferencePool, ModelServer
     from inferway.routing.foreign_pickers import Pickers
     from inferway.routing.model import Rewrite
+    from inferway.routing.picker_configs import PickerConfigs
     from inferway.routing.settings import RoutingSettings
 
 POLICY_ANNOTATION = "inferway.dev/policy"
@@ -94,6 +96,7 @@ def build_pools(
     objectives: Mapping[str, tuple[tuple[str, int], ...]],
     rewrites: Mapping[str, tuple[Rewrite, ...]],
     pickers: Pickers,
+    configs: PickerConfigs,
     settings: RoutingSettings,
 ) -> tuple[dict[str, BuiltPool], tuple[RoutingWarning, ...]]:
     """Every pool by namespace/name, in that order."""
@@ -104,12 +107,14 @@ def build_pools(
             namespace=resource.namespace, labels=resource.spec.selector.match_labels
         )
         endpoints = _unique(_member_endpoints(resource, members, warnings))
-        policy, remark = _policy(resource, settings)
+        config, config_remark = configs.of(resource)
+        policy, remark = _policy(resource, config, settings)
         fail_open, mode_remark = _fail_open(resource)
         picks = pickers.who_picks(resource)
         name = resource.qualified_name
         remarks = [
             *((remark, f"metadata.annotations[{POLICY_ANNOTATION}]"),),
+            *((config_remark, f"metadata.annotations[{CONFIG_ANNOTATION}]"),),
             *((mode_remark, f"metadata.annotations[{FAILURE_MODE_ANNOTATION}]"),),
             *picks.remarks,
             *(("" if members else "no ModelServer matches the selector", "spec.selector"),),
@@ -127,6 +132,7 @@ def build_pools(
                 objectives=objectives.get(name, ()),
                 rewrites=rewrites.get(name, ()),
                 picker=picks.foreign,
+                picker_config=config,
             ),
             members=tuple(server.qualified_name for server in members),
             refusal=picks.refusal,
@@ -182,15 +188,21 @@ def _unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     return tuple(by_address.values())
 
 
-def _policy(resource: InferencePool, settings: RoutingSettings) -> tuple[str, str]:
-    """The pool's policy, and a remark when the one it asks for does not exist."""
+def _policy(
+    resource: InferencePool, config: EndpointPickerConfig | None, settings: RoutingSettings
+) -> tuple[str, str]:
+    """The pool's policy, which a profile in its configuration overrides, and a remark when the one
+    that it asks for does not exist.
+    """
     asked = resource.metadata.annotations.get(POLICY_ANNOTATION)
-    if asked is None or asked in settings.policies:
-        return asked or settings.default_policy, ""
+    if asked in settings.policies:
+        return asked, ""
+    is_foreign = config is not None and not config.is_ours
+    default = settings.reference_policy if is_foreign else settings.default_policy
+    if asked is None:
+        return default, ""
     known = ", ".join(settings.policies)
-    return settings.default_policy, (
-        f"unknown policy: {asked}; {settings.default_policy} is used; known: {known}"
-    )
+    return default, f"unknown policy: {asked}; {default} is used; known: {known}"
 
 
 def _fail_open(resource: InferencePool) -> tuple[bool, str]:

@@ -20,7 +20,11 @@ class RoutingSettings:
     listen_address: str = "127.0.0.1"  # where a Gateway without spec.addresses listens
     port: int = 8080  # of the Gateway that is made up when the manifests have none
     default_policy: str = "marginal-cost"  # of pools that name none
+    # Of pools that name none and have a configuration written for the reference.
+    reference_policy: str = "weighted-sum"
     policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
+    # As the directory source calls it: its EndpointPickerConfig is for pools that name none.
+    picker_config_file: str = ""
     # Addresses that Gateways ask for and this machine cannot listen on.
     unusable_addresses: frozenset[str] = frozenset()
     system_ca_file: str = ""  # of the machine's own authorities, in PEM form; empty: it has none

@@ -37,6 +37,7 @@ from inferway.routing.listeners import model_listeners, used_certificates
 from inferway.routing.model import RoutingModel, ServerGroup
 from inferway.routing.names import judge_names
 from inferway.routing.namespaces import NamespaceLabels
+from inferway.routing.picker_configs import PickerConfigs
 from inferway.routing.pools import ServerIndex, build_pools, server_statuses
 from inferway.routing.rules import route_program
 from inferway.routing.services import Services
@@ -108,8 +109,9 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
     servers = ServerIndex(resources.model_servers)
     services = Services(resources.of_kind(Service), resources.of_kind(EndpointSlice), servers)
     pickers = Pickers(services, authorities, settings.system_ca_file)
+    configs = PickerConfigs(resources, settings.picker_config_file)
     pools, pool_warnings = build_pools(
-        resources.pools, servers, names.objectives, names.rewrites, pickers, settings
+        resources.pools, servers, names.objectives, names.rewrites, pickers, configs, settings
     )
     backends = Backends(
         pools=pools,
@@ -133,6 +135,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
         *(status for status in attached.statuses if status.key in written),
         *(_pool_status(one, attached.pool_parents, settings) for one in pools.values()),
         *names.statuses,
+        *configs.statuses(),
         *policies.statuses,
         *server_statuses(resources.model_servers, pools.values(), plain),
     ]
@@ -154,6 +157,7 @@ def translate(resources: ResourceSet, *, settings: RoutingSettings) -> Translati
             *class_warnings,
             *gateway_warnings(one.gateway for one in ours),
             *pool_warnings,
+            *configs.warnings(),
             *names.warnings,
             *policies.warnings,
             *attached.warnings,

@@ -8,6 +8,7 @@ road, and `inferway get` shows what is in force.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferway.resources.resource_set import ResourceSet
+    from inferway.sources.snapshot import Snapshot
 
 LABEL = "inferway.dev/backends"
 POOL = "backends"
@@ -57,6 +59,13 @@ def resources_for_backends(
     )
     found, _problems = assemble([*entries, Entry(pool, Origin("--backend", 1))])
     return found
+
+
+def with_servers(snapshot: Snapshot, servers: ResourceSet) -> Snapshot:
+    """The snapshot with these resources before its own."""
+    entries = (*servers.entries.values(), *snapshot.resources.entries.values())
+    resources, conflicts = assemble(entries)
+    return replace(snapshot, resources=resources, problems=(*snapshot.problems, *conflicts))
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

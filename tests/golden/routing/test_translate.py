@@ -16,6 +16,7 @@ import pytest
 import yaml
 from pydantic import SecretBytes
 
+from inferway.resources import EndpointPickerConfig
 from inferway.resources.decode import decode
 from inferway.resources.resource_set import assemble
 from inferway.routing.settings import RoutingSettings
@@ -49,6 +50,8 @@ def plain(value: object) -> object:
         }
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, EndpointPickerConfig):
+        return f"EndpointPickerConfig {value.qualified_name}"
     if isinstance(value, bytes | SecretBytes | datetime):
         return type(value).__name__  # certificates are made anew in every run
     return str(value) if isinstance(value, str) else value
