@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Applied",
     "Done",
+    "EngineCache",
     "Fault",
     "First",
     "Frame",
@@ -101,9 +103,58 @@ class PrefixIndex:
         """Bytes of the longest known prefix on each endpoint below `endpoints`."""
     def insert(self, endpoint: int, hashes: NDArray[np.uint64], seed: int) -> None:
         """Records that this prompt was sent to the endpoint; refreshes blocks that were known."""
+    def remove(self, endpoint: int, keys: NDArray[np.uint64]) -> None:
+        """The endpoint does not hold these blocks any more. A key is a hash ^ its seed."""
     def clear(self, endpoint: int) -> None: ...
     def __len__(self) -> int: ...
     def endpoint_bytes(self, endpoint: int) -> int: ...
+    def memory_bytes(self) -> int: ...
+
+@final
+class Applied:
+    """What one batch of events did, in blocks; `orphans` and `unread` count events."""
+
+    stored: int
+    removed: int
+    orphans: int
+    """Stored after a block that is not known."""
+    ignored: int
+    """Of another tier or layer group, or more than `blocks_max`."""
+    unread: int
+    """Not understood."""
+    cleared: bool
+    rank: int | None
+    lost: NDArray[np.uint64]
+    """Keys that were bound to blocks that are gone."""
+
+@final
+class EngineCache:
+    """The blocks that one engine has cached, as its events tell them, and the prompt blocks that
+    are bound to them.
+    """
+
+    def __new__(cls, blocks_max: int) -> Self: ...
+    def apply(self, batch: bytes, now_s: float) -> Applied:
+        """Takes over a published batch. ValueError, and nothing changed, when it is none."""
+    def candidates(
+        self, tokens: int, since_s: float, until_s: float, keys: NDArray[np.uint64]
+    ) -> list[tuple[int, int, int, int]]:
+        """Runs stored within the time that end where a prompt of so many tokens has its last full
+        block: (run, tokens stored at once, bound keys that are the prompt's, those that are not).
+        """
+    def bind(self, run: int, keys: NDArray[np.uint64], tokens: int, prompt_bytes: int) -> int:
+        """The run was the end of this prompt. Returns how many of its blocks are cached."""
+    def unbound(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Those of the keys that are bound to no block."""
+    def clear(self) -> NDArray[np.uint64]:
+        """Forgets everything; returns the keys that were bound."""
+    def __len__(self) -> int: ...
+    @property
+    def tokens(self) -> int:
+        """Of all blocks."""
+    @property
+    def bound(self) -> int:
+        """Keys that are bound."""
     def memory_bytes(self) -> int: ...
 
 @final

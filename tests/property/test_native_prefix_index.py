@@ -96,6 +96,19 @@ class Comparison(RuleBasedStateMachine):
         self.model.bytes_max[endpoint] = bytes_max
         self.model.shrink(endpoint)
 
+    @rule(endpoint=endpoints, keys=anything, hashes=prompts, seed=seeds)
+    def remove(
+        self,
+        endpoint: int,
+        keys: npt.NDArray[np.uint64],
+        hashes: npt.NDArray[np.uint64],
+        seed: int,
+    ) -> None:
+        gone = np.concatenate([keys, hashes[len(hashes) // 2 :] ^ np.uint64(seed)])
+        self.index.remove(endpoint, gone)
+        for key in gone.tolist():
+            self.model.held[endpoint].pop(key, None)
+
     @rule(endpoint=endpoints)
     def clear(self, endpoint: int) -> None:
         self.index.clear(endpoint)

@@ -63,6 +63,11 @@ impl PrefixIndex {
         Ok(())
     }
 
+    fn remove(&mut self, endpoint: usize, keys: PyReadonlyArray1<'_, u64>) -> PyResult<()> {
+        self.0.remove(endpoint, keys.as_slice()?);
+        Ok(())
+    }
+
     fn clear(&mut self, endpoint: usize) {
         self.0.clear(endpoint);
     }

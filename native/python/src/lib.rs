@@ -9,8 +9,11 @@
 use pyo3::prelude::*;
 
 mod bodies;
+mod engine_blocks;
+mod engine_cache;
 mod frames;
 mod index;
+mod kv_events;
 mod metrics;
 mod page;
 mod pick;
@@ -41,6 +44,8 @@ mod _native {
         block_end_bytes, block_hashes, fixed_block_hashes, hash_seed, request_fields,
         response_usage, spliced, RequestFields, Usage,
     };
+    #[pymodule_export]
+    use crate::engine_cache::{Applied, EngineCache};
     #[pymodule_export]
     use crate::frames::{
         encode_endpoints, encode_frame, encode_heartbeat, encode_queued, encode_reject,

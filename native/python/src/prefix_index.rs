@@ -7,11 +7,12 @@
 //! through a second slab. Blocks of a prompt that came together are neighbours in both slabs, so a
 //! walk tries the neighbour before it asks the table. Invariants: a chain's root is always fresher
 //! than its leaf, so what is left of a prompt is its beginning; no endpoint exceeds its capacity,
-//! all together never exceed `blocks_max`. What an engine really holds is not known here.
+//! all together never exceed `blocks_max`. What an engine really holds is not known here; whoever
+//! knows that a block is gone says so (`remove`).
 
 mod holders;
 mod prefetch;
-mod table;
+pub(crate) mod table;
 
 use holders::Holders;
 use inferway_wire::blocks::{block_end, BLOCKS_MAX};
@@ -181,6 +182,17 @@ impl PrefixIndex {
     pub fn clear(&mut self, endpoint: usize) {
         if endpoint < self.endpoints.len() {
             while self.forget_oldest(endpoint) {}
+        }
+    }
+
+    /// Forgets these blocks on the endpoint, by their keys (hash and seed already mixed).
+    pub fn remove(&mut self, endpoint: usize, keys: &[u64]) {
+        for key in keys {
+            let block = self.find_block(*key);
+            let holders = block.map(|block| &self.blocks[block as usize].holders);
+            if let Some(slot) = holders.and_then(|holders| holders.slot(endpoint as u32)) {
+                self.forget(endpoint, slot);
+            }
         }
     }
 
@@ -358,12 +370,17 @@ impl PrefixIndex {
         if oldest == NONE {
             return false;
         }
-        self.unlink(endpoint, oldest);
-        let Slot { block, bytes, .. } = self.slots[oldest as usize];
+        self.forget(endpoint, oldest);
+        true
+    }
+
+    fn forget(&mut self, endpoint: usize, slot: u32) {
+        self.unlink(endpoint, slot);
+        let Slot { block, bytes, .. } = self.slots[slot as usize];
         self.endpoints[endpoint].bytes -= u64::from(bytes);
         self.held -= 1;
-        self.slots[oldest as usize].older = self.slots_free;
-        self.slots_free = oldest;
+        self.slots[slot as usize].older = self.slots_free;
+        self.slots_free = slot;
         let Block { key, holders } = &mut self.blocks[block as usize];
         if holders.endpoints().len() > 1 {
             let before = holders.heap_bytes();
@@ -374,7 +391,6 @@ impl PrefixIndex {
             self.blocks_free = block;
             self.table.remove(*key, block);
         }
-        true
     }
 }
 

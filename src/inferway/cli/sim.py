@@ -41,6 +41,20 @@ def sim(
     ] = "",
     speed: Annotated[float, typer.Option(help="Times faster than real time.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    kv_events_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Publish KV cache events over ZeroMQ as vLLM does: the first server here, each "
+            "further one a port higher.",
+            show_default=False,
+        ),
+    ] = None,
+    kv_replay_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="The same for missed events.", show_default=False),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +94,8 @@ def sim(
                     speed=speed,
                     seed=seed,
                     faults=tuple(FaultRule.from_text(one) for one in fault or ()),
+                    kv_events_port=kv_events_port,
+                    kv_replay_port=kv_replay_port,
                 )
             ]
         for one in options:

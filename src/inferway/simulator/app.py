@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .cache_journal import CacheJournal
 from .driver import EngineDriver
 from .engine import Engine
 from .faults import FaultRule
 from .generation import OutputPolicy, TextGenerator
+from .kv_publisher import KvPublisher, Shape
 from .parameters import EngineParameters, parameters_named
 from .served_models import ServedModels
 from .server import SimServer
@@ -43,6 +45,13 @@ class SimOptions:
     """Whether answers may also end before a given max_tokens."""
     faults: tuple[FaultRule, ...] = ()
     """Active from the start, on every server."""
+    kv_events_port: int | None = None
+    """Where the first server publishes its KV events, each further one a port higher; 0: anywhere
+    free; None: it does not.
+    """
+    kv_replay_port: int | None = None
+    """The same for its replay socket."""
+    kv_events_shape: Shape = "arrays"
 
     def __post_init__(self) -> None:
         if self.servers < 1:
@@ -64,9 +73,13 @@ class SimOptions:
 @asynccontextmanager
 async def running_servers(options: SimOptions) -> AsyncIterator[list[SimServer]]:
     """Servers that accept connections, until the block ends. OSError when a port is taken."""
-    servers = [_build(options, index) for index in range(options.servers)]
-    peers = {server.name: server for server in servers}
     async with AsyncExitStack() as stack:
+        publishers = [_publisher(options, index) for index in range(options.servers)]
+        for publisher in publishers:
+            if publisher is not None:
+                stack.callback(publisher.close)
+        servers = [_build(options, *numbered) for numbered in enumerate(publishers)]
+        peers = {server.name: server for server in servers}
         for server in servers:
             server.peers = peers
             await server.listen()
@@ -75,6 +88,11 @@ async def running_servers(options: SimOptions) -> AsyncIterator[list[SimServer]]
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(server.driver.run()) for server in servers]
         tasks += [group.create_task(server.run()) for server in servers]
+        tasks += [
+            group.create_task(publisher.run())
+            for publisher in publishers
+            if publisher is not None and publisher.replay_port is not None
+        ]
         try:
             yield servers
         finally:
@@ -92,11 +110,32 @@ async def serve(
         await stop.wait()
 
 
-def _build(options: SimOptions, index: int) -> SimServer:
+def _publisher(options: SimOptions, index: int) -> KvPublisher | None:
+    if options.kv_events_port is None:
+        return None
+    live, replay = options.kv_events_port, options.kv_replay_port
     name = options.names[index] if options.names else f"sim-{index}"
-    engine = Engine(options.parameters(), seed=options.seed + index)
+    return KvPublisher(
+        host=options.host,
+        port=live and live + index,
+        replay_port=replay and replay + index,
+        topic=f"kv@{name}@{options.model}",
+        shape=options.kv_events_shape,
+        wall_clock=_wall_clock,
+    )
+
+
+def _build(options: SimOptions, index: int, publisher: KvPublisher | None) -> SimServer:
+    name = options.names[index] if options.names else f"sim-{index}"
+    journal = None if publisher is None else CacheJournal()
+    engine = Engine(options.parameters(), seed=options.seed + index, journal=journal)
     loop = asyncio.get_running_loop()
-    driver = EngineDriver(engine, clock=loop.time, speed=options.speed)
+    driver = EngineDriver(
+        engine,
+        clock=loop.time,
+        speed=options.speed,
+        publish=None if publisher is None else publisher.publish,
+    )
     policy = OutputPolicy(
         mean_tokens=options.output_tokens_mean, stop_early=options.stop_early, seed=options.seed
     )
@@ -114,6 +153,7 @@ def _build(options: SimOptions, index: int) -> SimServer:
         ),
         wall_clock=_wall_clock,
         seed=options.seed + index,
+        kv_events=publisher,
     )
 
 

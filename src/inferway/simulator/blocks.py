@@ -13,14 +13,17 @@ as in vLLM.
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+from .cache_journal import CacheJournal
+
 
 class BlockCache:
     """Reference-counted blocks with a least-recently-used list of those that nobody references."""
 
-    __slots__ = ("_idle", "_private", "_references", "evictions", "total")
+    __slots__ = ("_idle", "_journal", "_private", "_references", "evictions", "total")
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, journal: CacheJournal | None = None) -> None:
         self.total = total
+        self._journal = journal
         self.evictions = 0
         self._private = 0
         self._references: dict[int, int] = {}
@@ -79,7 +82,9 @@ class BlockCache:
         self._private += count
         excess = self.referenced + len(self._idle) - self.total
         for _ in range(excess):
-            self._idle.popitem(last=False)
+            key, _ = self._idle.popitem(last=False)
+            if self._journal is not None:
+                self._journal.removed(key)
         self.evictions += max(0, excess)
         return True
 
@@ -107,4 +112,10 @@ class BlockCache:
 
     def forget_idle(self) -> None:
         """Empties the cache, not the running requests."""
+        if self._journal is not None:
+            if not self._references:
+                self._journal.cleared()
+            else:
+                for key in self._idle:
+                    self._journal.removed(key)
         self._idle.clear()

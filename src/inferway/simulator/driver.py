@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from .cache_journal import CacheEvent
 from .engine import Engine
 from .sequences import EngineRequest, FinishedRequest, StepResult
 
@@ -34,13 +35,16 @@ class EngineDriver:
         clock: Callable[[], float],
         speed: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        publish: Callable[[list[CacheEvent]], None] | None = None,
     ) -> None:
+        """`publish` gets what the engine's journal gathered, before the tokens of the same step."""
         if not speed > 0:
             raise ValueError(f"speed must be above 0: {speed}")
         self.engine = engine
         self.lag_dropped_s = 0.0
         self._clock = clock
         self._sleep = sleep
+        self._publish = publish
         self._speed = speed
         self._origin_s = clock()
         self._sinks: dict[str, Sink] = {}
@@ -71,7 +75,14 @@ class EngineDriver:
             result = engine.step(self._step_start_s())
             delay_s = (result.ended_s - self.now_s()) / self._speed
             await self._sleep(max(0.0, delay_s))
+            self.publish_journal()
             self._deliver(result)
+
+    def publish_journal(self) -> None:
+        """Hands over what the journal has, if anybody listens."""
+        journal, publish = self.engine.journal, self._publish
+        if journal is not None and publish is not None and (events := journal.take()):
+            publish(events)
 
     def _step_start_s(self) -> float:
         """Where the last step ended; now, after a rest or when too far behind."""

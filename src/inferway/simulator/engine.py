@@ -19,6 +19,7 @@ from collections import deque
 
 from .adapters import NO_SLOT, READY, AdapterSlots
 from .blocks import BlockCache
+from .cache_journal import CacheJournal
 from .counters import EngineCounters
 from .parameters import EngineParameters
 from .sequences import EngineRequest, Event, FinishedRequest, RunningSequence, StepResult
@@ -38,11 +39,17 @@ class _Batch:
 
 
 class Engine:
-    """One simulated engine. Callers submit, step and cancel with times that never decrease."""
+    """One simulated engine. Callers submit, step and cancel with times that never decrease.
 
-    def __init__(self, parameters: EngineParameters, *, seed: int = 0) -> None:
+    `journal` is told what happens in the block cache.
+    """
+
+    def __init__(
+        self, parameters: EngineParameters, *, seed: int = 0, journal: CacheJournal | None = None
+    ) -> None:
         self.parameters = parameters
-        self.blocks = BlockCache(parameters.num_blocks)
+        self.journal = journal
+        self.blocks = BlockCache(parameters.num_blocks, journal)
         self.adapters = AdapterSlots(parameters)
         self.counters = EngineCounters(parameters.max_model_len)
         self._random = random.Random(seed)  # noqa: S311 - reproducible jitter, not a secret
@@ -343,11 +350,33 @@ class Engine:
         """Offers every block that is now full of computed tokens to the cache."""
         hashes = sequence.request.block_hashes
         full = min(sequence.computed // self.parameters.block_tokens, len(hashes))
+        stored: list[int] = []
         for index in range(sequence.considered, full):
             if self.blocks.commit(hashes[index]):
+                stored.append(index)
                 sequence.shared.append(hashes[index])
                 sequence.private_blocks -= 1
         sequence.considered = max(sequence.considered, full)
+        if stored and self.journal is not None:
+            self._write_stored(sequence.request, stored, self.journal)
+
+    def _write_stored(
+        self, request: EngineRequest, stored: list[int], journal: CacheJournal
+    ) -> None:
+        """One event for each piece of the sequence without a gap."""
+        size, hashes = self.parameters.block_tokens, request.block_hashes
+        first = 0
+        for last, index in enumerate(stored):
+            if last + 1 < len(stored) and stored[last + 1] == index + 1:
+                continue
+            start, end = stored[first], index + 1
+            journal.stored(
+                hashes[start:end],
+                hashes[start - 1] if start else None,
+                request.token_ids[start * size : end * size],
+                size,
+            )
+            first = last + 1
 
     def _count_first_token(self, sequence: RunningSequence) -> None:
         sequence.first_token_s = self._now_s

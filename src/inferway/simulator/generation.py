@@ -7,6 +7,7 @@ in the engine, as vLLM does.
 
 import asyncio
 import random
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,8 +191,15 @@ class TextGenerator:
             adapter=adapter,
             max_tokens=generation.max_tokens,
             finish_reason=reason,
+            token_ids=self._token_ids(prompt.data + text),
         )
         return _Planned(request, text)
+
+    def _token_ids(self, data: bytes) -> Sequence[int]:
+        """Of the full tokens, when there is a journal to show them."""
+        if self._driver.engine.journal is None:
+            return ()
+        return array("I", data[: len(data) // TOKEN_BYTES * TOKEN_BYTES])
 
     def _hashes(self, data: bytes, model: str, adapter: str | None, salt: str) -> list[int]:
         return block_hashes(

@@ -27,6 +27,8 @@ class EngineRequest:
     max_tokens: int | None = None
     """The client's limit, for the metric only."""
     finish_reason: FinishReason = "length"
+    token_ids: SequenceOf[int] = ()
+    """Of prompt and output; only the journal of the block cache shows them."""
 
 
 @dataclass(frozen=True, slots=True)

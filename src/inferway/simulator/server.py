@@ -17,6 +17,7 @@ from .driver import EngineDriver
 from .engine import Engine
 from .faults import FaultPlan, FaultRule
 from .generation import TextGenerator
+from .kv_publisher import KvPublisher
 from .metrics_page import CONTENT_TYPE, MetricsPage
 from .openai_replies import embedding_body
 from .openai_requests import (
@@ -59,8 +60,10 @@ class SimServer:
         wall_clock: Callable[[], float],
         faults: Iterable[FaultRule] = (),
         seed: int = 0,
+        kv_events: KvPublisher | None = None,
     ) -> None:
         self.name = name
+        self.kv_events = kv_events
         self.engine = engine
         self.driver = driver
         self.models = models
@@ -383,6 +386,7 @@ class SimServer:
         """Forgets faults, cached blocks and seen requests; running requests go on."""
         self.faults = ()
         self.engine.blocks.forget_idle()
+        self.driver.publish_journal()
         self.requests = RequestLog()
         return self._send_json(request, {"reset": True})
 
