@@ -27,6 +27,7 @@ class EndpointConfig(_Message):
     metrics_path: str = "/metrics"
     labels: dict[str, str] = Field(default_factory=dict, description="of the ModelServer")
     ready: bool = Field(default=True, description="false: health checks fail; it gets no picks")
+    draining: bool = Field(default=False, description="true: it gets no picks, and ends its work")
 
 
 class RewriteConfig(_Message):
@@ -104,7 +105,16 @@ class PickerConfig(_Message):
 
 class EndpointStatus(_Message):
     address: str
-    ready: bool = Field(default=True, description="false: Envoy's health checks fail")
+    ready: bool = Field(default=True, description="false: it gets no picks")
+    unready: str = Field(default="", description="why it is not ready")
+    health: str = Field(default="active", description="active, ejected or probing")
+    cause: str = Field(default="", description="what ejected it last, if that is not forgotten")
+    until_s: float | None = Field(
+        default=None, description="seconds until its ejection or its Retry-After is over"
+    )
+    weight: float = Field(default=1.0, description="part of its normal traffic that it gets")
+    faults: dict[str, int] = Field(default_factory=dict, description="reported, by class")
+    ejections: dict[str, int] = Field(default_factory=dict, description="by cause")
     reachable: bool | None = Field(description="None: not tried yet")
     age_s: float | None = Field(description="since the last good scrape")
     models: tuple[str, ...] = Field(
@@ -126,6 +136,9 @@ class EndpointStatus(_Message):
 class PoolStatus(_Message):
     name: str
     endpoints: tuple[EndpointStatus, ...] = ()
+    panic: bool = Field(
+        default=False, description="so many are ejected that ejections are passed over"
+    )
 
 
 class VersionStatus(_Message):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inferway._native import Done, First, Open, Pick
+from inferway._native import Done, Fault, First, Open, Pick
 from inferway.observability.logging import get_logger
 from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
@@ -83,14 +83,25 @@ class PickDesk:
         streams = self._streams.get(connection)
         if streams is None:
             streams = self._streams[connection] = {}
-        in_flight = self.layer.in_flight
+        in_flight, health = self.layer.in_flight, self.layer.health
         for frame in frames:
             if type(frame) is Pick:
                 answers.append(self._pick(connection, streams, frame, now_s))
             elif type(frame) is Done:
-                self._done(connection, streams, frame)
+                self._done(connection, streams, frame, now_s)
             elif type(frame) is First:
-                in_flight.first(connection, frame.stream)
+                charge = in_flight.first(connection, frame.stream)
+                if health.watched and charge is not None:
+                    stream = (connection, frame.stream)
+                    health.began(charge.address, stream, status=frame.status, now_s=now_s)
+            elif type(frame) is Fault:
+                health.attempt_failed(
+                    frame.endpoint,
+                    cause=frame.cause,
+                    status=frame.status,
+                    retry_after_s=frame.retry_after_ms / 1_000,
+                    now_s=now_s,
+                )
             elif type(frame) is Release:
                 in_flight.done(connection, frame.stream)
                 self._forget(streams, frame.stream)
@@ -151,8 +162,22 @@ class PickDesk:
             self._open += 1
         return answer
 
-    def _done(self, connection: int, streams: dict[int, ModelCounters], done: Done) -> None:
+    def _done(
+        self, connection: int, streams: dict[int, ModelCounters], done: Done, now_s: float
+    ) -> None:
         charge = self.layer.in_flight.done(connection, done.stream)
+        health = self.layer.health
+        if health.watched or done.fault:
+            served = done.endpoint
+            health.ended(
+                served if charge is None else charge.address,
+                served,
+                (connection, done.stream),
+                end=done.end,
+                status=done.status,
+                fault=done.fault,
+                now_s=now_s,
+            )
         counters = self._forget(streams, done.stream)
         if counters is not None:
             self._ended.append((counters, charge, done))

@@ -235,7 +235,9 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
         ("running_requests", "Requests running in the engine, scraped.", lambda e: e.running),
         ("kv_usage_ratio", "Used share of the KV cache, scraped.", lambda e: e.kv_usage_ratio),
         ("metrics_age_seconds", "Age of the scraped values.", lambda e: e.age_s),
-        ("ready", "0 when Envoy's health checks fail: no picks.", lambda e: e.ready),
+        ("ready", "0 when it gets no picks.", lambda e: e.ready),
+        ("ejected", "1 while faults keep it out.", lambda e: e.health != "active"),
+        ("weight", "Part of its normal traffic; under 1 when busy.", lambda e: e.weight),
         ("reachable", "1 when the last scrape succeeded.", lambda e: e.reachable),
     )
     for name, text, read in shown:
@@ -250,6 +252,24 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
         "Requests that the picker sent there.",
         ("pool", "endpoint"),
         ((labels, endpoint.picks) for labels, endpoint in rows),
+    )
+    yield _counter(
+        f"{_OURS}endpoint_faults",
+        "Attempts and streams that failed there, and busy answers, by class.",
+        ("pool", "endpoint", "class"),
+        (((*labels, one), n) for labels, endpoint in rows for one, n in endpoint.faults.items()),
+    )
+    yield _counter(
+        f"{_OURS}endpoint_ejections",
+        "Times that it was ejected, by what did it.",
+        ("pool", "endpoint", "cause"),
+        (((*labels, one), n) for labels, endpoint in rows for one, n in endpoint.ejections.items()),
+    )
+    yield _gauge(
+        f"{_OURS}pool_panic",
+        "1 while so many endpoints are ejected that all are used.",
+        ("pool",),
+        (((pool.name,), pool.panic) for pool in status.pools),
     )
 
 

@@ -15,15 +15,19 @@ from inferway.picker.config import EndpointStatus, PoolStatus
 from inferway.picker.datalayer.accounting import InFlight
 from inferway.picker.datalayer.engines import EngineMetrics, Reading, engine
 from inferway.picker.datalayer.estimates import Estimates
+from inferway.picker.datalayer.health_book import HealthBook
 from inferway.picker.datalayer.lora import LoraState, PoolLora
 from inferway.picker.datalayer.models import ModelCatalog, Served
 from inferway.picker.datalayer.prefix import BlockIndex, PoolPrefix, PrefixStore
+from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.datalayer.table import EndpointTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from inferway.picker.config import PoolConfig
+    from inferway.picker.datalayer.faults import Cause, FaultClass
+    from inferway.picker.health_config import HealthConfig
 
 # End reasons of DONE (docs/pick-protocol.md).
 _COMPLETE = 0
@@ -47,6 +51,7 @@ class DataLayer:
         self.catalog = ModelCatalog()
         self.prefixes = PrefixStore(index, seed_of)
         self.in_flight = InFlight(self._active_changed)
+        self.health = HealthBook(self._health_changed)
         self.lora = LoraState(self.in_flight.models_at, self.catalog.is_adapter)
         self.pools: dict[str, PoolData] = {}
         self.engines: dict[str, tuple[EngineMetrics, str]] = {}  # address: names, metrics path
@@ -76,6 +81,13 @@ class DataLayer:
             for table, lora in zip(tables, loras, strict=True)
         }
         self.in_flight.rebind(tables)
+        settings: dict[str, HealthConfig] = {}
+        for pool in configs.values():
+            for endpoint in pool.endpoints:
+                settings.setdefault(endpoint.address, pool.health)
+        self.health.configure(settings)
+        for address in self.health.watched:
+            self._health_changed(address)
 
     def observe_usage(
         self,
@@ -126,17 +138,28 @@ class DataLayer:
         """What the picker reports of a pool. KeyError when there is no such pool."""
         table = self.pools[pool].table
         table.refresh_ages(now_s)
+        self.health.advance(now_s)
         return PoolStatus(
-            name=pool, endpoints=tuple(self._endpoint(table, row) for row in range(len(table)))
+            name=pool,
+            endpoints=tuple(self._endpoint(table, row, now_s) for row in range(len(table))),
+            panic=table.readiness.panic,
         )
 
-    def _endpoint(self, table: EndpointTable, row: int) -> EndpointStatus:
+    def _endpoint(self, table: EndpointTable, row: int, now_s: float) -> EndpointStatus:
         address, columns = table.addresses[row], table.view()
         answer = self.catalog.at(address) or Served()
         age_s = float(columns.metrics_age_s[row])
+        standing, counters = self.health.standing(address), self.health.counters.get(address)
         return EndpointStatus(
             address=address,
             ready=bool(columns.ready[row]),
+            unready=table.readiness.reason(row) or "",
+            health=standing.state.value,
+            cause=standing.cause or "",
+            until_s=None if standing.until_s is None else max(0.0, standing.until_s - now_s),
+            weight=standing.share,
+            faults=_by_name(counters.faults) if counters else {},
+            ejections=_by_name(counters.ejections) if counters else {},
             reachable=self._reachable.get(address),
             age_s=age_s if age_s != float("inf") else None,
             models=answer.models,
@@ -150,17 +173,28 @@ class DataLayer:
         )
 
     def _table(self, pool: PoolConfig) -> EndpointTable:
-        ready = {endpoint.address: endpoint.ready for endpoint in pool.endpoints}
+        endpoints = {endpoint.address: endpoint for endpoint in pool.endpoints}
         labels = {endpoint.address: endpoint.labels for endpoint in pool.endpoints}
         before = self.pools.get(pool.name)
+        panic_ratio = pool.health.panic_ratio
         table = (
-            EndpointTable(pool.name, ready, labels)
+            EndpointTable(pool.name, endpoints, labels, panic_ratio=panic_ratio)
             if before is None
-            else before.table.rebuilt(ready, labels)
+            else before.table.rebuilt(endpoints, labels, panic_ratio=panic_ratio)
         )
-        for address, row in table.rows.items():
-            table.set_ready(row, ready[address])
+        table.set_all_unready(
+            {
+                Unready.CHECKS: [not one.ready for one in endpoints.values()],
+                Unready.DRAINING: [one.draining for one in endpoints.values()],
+            }
+        )
         return table
+
+    def _health_changed(self, address: str) -> None:
+        standing = self.health.standing(address)
+        for table, row in self._places.get(address, ()):
+            table.set_unready(row, Unready.EJECTED, not standing.usable)
+            table.set_weight(row, standing.share)
 
     def _active_changed(self, address: str, model: str) -> None:
         self.lora.active_changed(address, model)
@@ -168,3 +202,7 @@ class DataLayer:
 
 def _known(value: float) -> float | None:
     return None if value != value else value
+
+
+def _by_name(counts: Mapping[FaultClass, int] | Mapping[Cause, int]) -> dict[str, int]:
+    return {name.value: count for name, count in counts.items()}

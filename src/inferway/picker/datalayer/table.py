@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
+from inferway.picker.datalayer.readiness import Readiness
 from inferway.picker.scheduling.contracts import Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from inferway.picker.datalayer.readiness import Unready
 
 _NO_LABELS: Final[Mapping[str, Mapping[str, str]]] = {}
 _UNKNOWN = float("nan")
 _NEVER = float("-inf")
-_KEPT: Final = ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at", "_ready", "_weight")
+_KEPT: Final = ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at")
 
 
 class EndpointTable:
@@ -40,7 +43,6 @@ class EndpointTable:
         "_load",
         "_pending",
         "_picks",
-        "_ready",
         "_running",
         "_scraped_at",
         "_view",
@@ -49,6 +51,7 @@ class EndpointTable:
         "addresses",
         "labels",
         "pool",
+        "readiness",
         "rows",
     )
 
@@ -57,6 +60,8 @@ class EndpointTable:
         pool: str,
         addresses: Iterable[str],
         labels: Mapping[str, Mapping[str, str]] = _NO_LABELS,
+        *,
+        panic_ratio: float = 1.0,
     ) -> None:
         self.pool = pool
         self.addresses: tuple[str, ...] = tuple(dict.fromkeys(addresses))
@@ -75,7 +80,7 @@ class EndpointTable:
         self._foreign = np.full(count, _UNKNOWN)
         self._scraped_at = np.full(count, _NEVER)
         self._ages = np.full(count, np.inf)
-        self._ready = np.ones(count, dtype=np.bool_)
+        self.readiness = Readiness(count, panic_ratio)
         self._weight = np.ones(count)
         self._view: Endpoints | None = None
 
@@ -92,7 +97,7 @@ class EndpointTable:
                 kv_usage_ratio=self._kv_usage,
                 foreign_requests=self._foreign,
                 metrics_age_s=self._ages,
-                ready=self._ready,
+                ready=self.readiness.ready,
                 weight=self._weight,
                 addresses=self.addresses,
                 labels=self.labels,
@@ -169,25 +174,34 @@ class EndpointTable:
         """Brings `metrics_age_s` up to date; once in a while and after a scrape is enough."""
         np.subtract(now_s, self._scraped_at, out=self._ages)
 
-    def set_ready(self, row: int, ready: bool) -> None:
-        if bool(self._ready[row]) == ready:
-            return
-        self._ready = self._ready.copy()
-        self._ready[row] = ready
+    def set_unready(self, row: int, reason: Unready, holds: bool) -> None:
+        """An endpoint is ready when no reason holds."""
+        if self.readiness.put(reason, row, holds):
+            self._view = None
+
+    def set_all_unready(self, reasons: Mapping[Unready, Sequence[bool]]) -> None:
+        """For every row whether the reason holds."""
+        self.readiness.put_all(reasons)
         self._view = None
 
     def set_weight(self, row: int, weight: float) -> None:
-        """In (0, 1]: the chance with which the endpoint takes part in a choice."""
+        """In [0, 1]: the chance with which the endpoint takes part in a choice."""
         if self._weight[row] == weight:
             return
         self._weight = _with(self._weight, row, weight)
         self._view = None
 
     def rebuilt(
-        self, addresses: Iterable[str], labels: Mapping[str, Mapping[str, str]] = _NO_LABELS
+        self,
+        addresses: Iterable[str],
+        labels: Mapping[str, Mapping[str, str]] = _NO_LABELS,
+        *,
+        panic_ratio: float = 1.0,
     ) -> EndpointTable:
-        """The table of a changed endpoint set: what is known of an address that stays is kept."""
-        table = EndpointTable(self.pool, addresses, labels)
+        """The table of a changed endpoint set: what is known of an address that stays is kept.
+        Everyone is ready and has a whole weight.
+        """
+        table = EndpointTable(self.pool, addresses, labels, panic_ratio=panic_ratio)
         kept = [(row, self.rows[a]) for a, row in table.rows.items() if a in self.rows]
         if kept:
             new, old = (np.array(side) for side in zip(*kept, strict=True))

@@ -86,7 +86,7 @@ class Endpoints:
     foreign_requests: Floats
     metrics_age_s: Floats  # since the last good scrape; inf = never
     ready: Bools  # may receive requests
-    # (0, 1]: the chance with which an endpoint takes part in a choice. The machinery applies it.
+    # [0, 1]: the chance with which an endpoint takes part in a choice. The machinery applies it.
     weight: Floats
     addresses: tuple[str, ...]  # ip:port or [ip6]:port; what identifies an endpoint over time
     labels: tuple[Mapping[str, str], ...]

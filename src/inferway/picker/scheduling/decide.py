@@ -18,6 +18,7 @@ import numpy as np
 from numpy import multiply
 
 from inferway.picker.datalayer.accounting import Charge
+from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.scheduling.contracts import Request
 from inferway.picker.scheduling.profile import Removal
 
@@ -93,6 +94,7 @@ class PoolScheduler:
         self._view = data.table.view()
         self._revision = -1  # of the catalog, for which `_models` holds
         self._models: dict[str, _Model] = {}
+        self._shares = _shares(self._view)
         self._named: dict[tuple[int, ...], str] = {}
         self._scale = np.array(1.0)  # as an array, because a ufunc takes it faster than a float
 
@@ -119,6 +121,8 @@ class PoolScheduler:
         data = self._data
         layer, table, prefix = data.layer, data.table, data.prefix
         model = model or pick.model
+        if now_s >= layer.health.due_s:
+            layer.health.advance(now_s)
         view = table.view()
         if view is not self._view or not 0.0 <= now_s - self._aged_at_s < _AGES_REFRESH_S:
             table.refresh_ages(now_s)
@@ -140,6 +144,8 @@ class PoolScheduler:
             self._scale[()] = (prompt - 1.0) / prompt_bytes
             multiply(matched, self._scale, matched)  # it was made for this request
         mask, adapter, removals = known
+        if self._shares is not None:
+            mask, removals = self._share_out(self._shares, mask, removals)
         tiers = data.lora.tiers(model) if adapter else None
         request = _new(Request, (prompt, output, priority, matched, tiers, model, mask, pick))
         if self._single is not None:
@@ -168,6 +174,8 @@ class PoolScheduler:
         table.count_pick(row)
         charge = Charge(address, model, uncached, context, pick.prompt_bytes)
         layer.in_flight.place(filter_id, pick.stream, charge)
+        if layer.health.watched:  # the ages are of now
+            layer.health.placed(address, (filter_id, pick.stream), self._aged_at_s)
         if tiers is not None:
             layer.lora.placed(address, model)
         data.prefix.insert(row, pick.hashes, model)
@@ -187,6 +195,8 @@ class PoolScheduler:
         catalog = self._data.layer.catalog
         if catalog.revision != self._revision or view.ready is not self._view.ready:
             self._models.clear()
+        if view.weight is not self._view.weight:
+            self._shares = _shares(view)
         self._revision, self._view = catalog.revision, view
         known = self._models.get(model)
         if known is None:
@@ -198,14 +208,33 @@ class PoolScheduler:
     def _new_model(self, model: str, ready: Bools) -> _Model:
         data = self._data
         serving = np.array(data.layer.catalog.serving(model, data.table.addresses), dtype=np.bool_)
-        removals = [Removal("not ready", ready), Removal("does not serve the model", serving)]
+        readiness = data.table.readiness
+        removals = [Removal(by, keep) for by, keep in readiness.removals()]
+        removals.append(Removal("does not serve the model", serving))
         mask = ready & serving
-        if not mask.any():  # whoever lists the model is not ready: another may know it too
-            mask = ready
-            del removals[1]
+        if not mask.any():
+            spared = readiness.available & serving
+            if spared.any():  # rather an ejected one that has the model than one without it
+                mask = spared
+                removals = [one for one in removals if one.by != Unready.EJECTED]
+            else:  # whoever lists the model is not ready: another may know it too
+                mask = ready
+                del removals[-1]
         adapter = data.layer.catalog.is_adapter(model)
         dropping = tuple(removal for removal in removals if not removal.keep.all())
         return _Model(None if mask.all() else mask, adapter, dropping)
+
+    def _share_out(
+        self, shares: Floats, mask: Bools | None, removals: tuple[Removal, ...]
+    ) -> tuple[Bools | None, tuple[Removal, ...]]:
+        """Lets endpoints under back-pressure take part with the chance of their weight, as long as
+        somebody is left.
+        """
+        taking_part = self._rng.random(len(shares)) < shares
+        left = taking_part if mask is None else taking_part & mask
+        if taking_part.all() or not left.any():
+            return mask, removals
+        return left, (*removals, Removal("back-pressure", taking_part))
 
     def _name(self, order: tuple[int, ...]) -> str:
         """The destination header. Rows come in the same orders again and again."""
@@ -214,3 +243,8 @@ class PoolScheduler:
         addresses = self._data.table.addresses
         named = self._named[order] = ",".join([addresses[row] for row in order])
         return named
+
+
+def _shares(view: Endpoints) -> Floats | None:
+    """The weights; None when all are whole."""
+    return None if (view.weight >= 1.0).all() else view.weight

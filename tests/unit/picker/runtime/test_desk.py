@@ -386,3 +386,42 @@ def test_new_weights_hold_from_the_next_pick() -> None:
     assert placed(room.say(filter_side.pick(1, model="chat")))[0].model == "chat-v1"
     room.desk.configure(PickerConfig(version=2, pools=(named("chat", ("chat-v2", 1)),)))
     assert placed(room.say(filter_side.pick(2, model="chat")))[0].model == "chat-v2"
+
+
+def test_faults_of_attempts_eject_and_the_next_good_answer_readmits() -> None:
+    """Of two endpoints, A resets every connection; B makes it good."""
+    room = Room(pool(A, B, policy="round-robin"))
+    for stream in range(1, 11):
+        (answer,) = placed(room.say(filter_side.pick(stream)))
+        if answer.endpoints[0] == A:
+            room.say(filter_side.fault(A, cause=2))
+        room.say(filter_side.done(stream, endpoint=B, attempts=2))
+    assert [e.health for e in room.layer.status(POOL, room.now_s).endpoints] == [
+        "ejected",
+        "active",
+    ]
+    (answer,) = placed(room.say(filter_side.pick(20)))
+    assert answer.endpoints == (B,)
+    room.now_s += 5.0
+    for stream in range(30, 33):
+        room.say(filter_side.pick(stream))
+    assert [e.health for e in room.layer.status(POOL, room.now_s).endpoints] == [
+        "probing",
+        "active",
+    ]
+    for stream in range(30, 33):
+        room.say(filter_side.first(stream))
+    assert room.layer.status(POOL, room.now_s).endpoints[0].ready
+
+
+def test_truncated_streams_eject_and_client_errors_do_not() -> None:
+    room = Room(pool(A, B))
+    for stream in range(1, 41):
+        (answer,) = placed(room.say(filter_side.pick(stream)))
+        room.say(filter_side.fault(answer.endpoints[0], cause=4, status=400))
+        room.say(filter_side.done(stream, status=400, endpoint=answer.endpoints[0]))
+    assert not room.layer.health.watched
+    for stream in range(41, 46):
+        room.say(filter_side.pick(stream))
+        room.say(filter_side.done(stream, fault=1, endpoint=A))
+    assert room.layer.health.standing(A).cause == "truncated"

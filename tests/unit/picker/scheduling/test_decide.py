@@ -9,6 +9,7 @@ import pytest
 
 from inferway.picker.datalayer.engines import LoraReading, Reading
 from inferway.picker.datalayer.models import Served
+from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.scheduling.decide import Decision, NoEndpoint, PoolScheduler
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def test_no_endpoints(scheduler: Make, pick: MakePick, layer: DataLayer) -> None
     assert empty.decide(pick(), filter_id=1, now_s=0.0) is NoEndpoint.EMPTY  # type: ignore[arg-type]
     made = scheduler(2)
     for row in (0, 1):
-        layer.pools["ns/pool"].table.set_ready(row, False)
+        layer.pools["ns/pool"].table.set_unready(row, Unready.CHECKS, True)
     assert made.decide(pick(), filter_id=1, now_s=0.0) is NoEndpoint.NONE_READY  # type: ignore[arg-type]
     assert len(layer.in_flight) == 0
 
@@ -149,10 +150,10 @@ def test_no_endpoints(scheduler: Make, pick: MakePick, layer: DataLayer) -> None
 def test_readiness_takes_effect_at_once(scheduler: Make, pick: MakePick, layer: DataLayer) -> None:
     made = scheduler(3)
     decide(made, pick())
-    layer.pools["ns/pool"].table.set_ready(0, False)
+    layer.pools["ns/pool"].table.set_unready(0, Unready.CHECKS, True)
     rows = {decide(made, pick()).row for _ in range(6)}
     assert rows == {1, 2}
-    layer.pools["ns/pool"].table.set_ready(0, True)
+    layer.pools["ns/pool"].table.set_unready(0, Unready.CHECKS, False)
     assert 0 in {decide(made, pick()).row for _ in range(3)}
 
 
@@ -174,7 +175,7 @@ def test_a_model_whose_only_server_is_not_ready_goes_to_one_that_is(
     made = scheduler(2)
     layer.models("10.0.0.1:8000", Served(("tuned",)))
     layer.models("10.0.0.2:8000", Served(("llama",)))
-    layer.pools["ns/pool"].table.set_ready(0, False)
+    layer.pools["ns/pool"].table.set_unready(0, Unready.CHECKS, True)
     assert decide(made, pick(model="tuned")).row == 1
 
 
@@ -258,13 +259,15 @@ def test_a_weighed_request_tells_who_was_dropped_by_what(
     made, table = scheduler(4, "least-request"), layer.pools["ns/pool"].table
     for address, models in zip(table.addresses, ("a", "a", "b", "b"), strict=True):
         layer.models(address, Served((models,)))
-    table.set_ready(0, False)
+    table.set_unready(0, Unready.CHECKS, True)
     weighed = made.weigh(pick(model="a"), 10.0)  # type: ignore[arg-type]
     assert [(removal.by, removal.keep.tolist()) for removal in weighed.removals] == [
-        ("not ready", [False, True, True, True]),
+        ("health checks fail", [False, True, True, True]),
         ("does not serve the model", [True, True, False, False]),
     ]
     assert weighed.candidates is not None
     assert weighed.candidates.tolist() == [False, True, False, False]
-    table.set_ready(1, False)  # whoever lists the model is gone: the others may know it too
-    assert [r.by for r in made.weigh(pick(model="a"), 10.0).removals] == ["not ready"]  # type: ignore[arg-type]
+    # Whoever lists the model is gone: the others may know it too.
+    table.set_unready(1, Unready.CHECKS, True)
+    weighed = made.weigh(pick(model="a"), 10.0)  # type: ignore[arg-type]
+    assert [removal.by for removal in weighed.removals] == ["health checks fail"]
