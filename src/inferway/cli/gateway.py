@@ -40,7 +40,7 @@ from inferway.envoy.process import EnvoyFailedError, EnvoyProcess, EnvoyProgram
 from inferway.envoy.settings import EnvoySettings
 from inferway.envoy.snapshot import build_snapshot
 from inferway.observability.logging import LogLevel, get_logger
-from inferway.picker.config import PickerConfig, ScrapeConfig
+from inferway.picker.config import ExplainConfig, PickerConfig, ScrapeConfig
 from inferway.picker.link_server import PickerLink
 from inferway.routing.translate import translate
 from inferway.sources.object_files import ObjectFiles
@@ -82,6 +82,7 @@ class GatewayOptions:
     admin_port: int = 9090
     envoy_workers: int = 1
     scrape: ScrapeConfig = field(default_factory=ScrapeConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
     drain_timeout_s: float = 30.0
     log_level: LogLevel = LogLevel.INFO
     simulator: tuple[str, ...] = ()  # arguments of `inferway sim`; empty: no simulated servers
@@ -177,7 +178,7 @@ class Gateway:
                 settings=options.envoy,
                 pick_socket=self._directory.pick_socket,
             ),
-            picker_defaults=PickerConfig(version=0, scrape=options.scrape),
+            picker_defaults=PickerConfig(version=0, scrape=options.scrape, explain=options.explain),
             metrics=self.metrics,
             clock=asyncio.get_running_loop().time,
             now=lambda: datetime.now(UTC),
@@ -336,6 +337,7 @@ class Gateway:
             envoy_metrics=self._envoy_metrics,
             ready=lambda: self.ready,
             rollouts=self._rollout_reports,
+            explain=self.link.explain,
             directory=str(Path.cwd()),
         )
         runner = web.AppRunner(admin.application(), access_log=None)

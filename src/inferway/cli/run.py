@@ -80,6 +80,12 @@ def run(
             min=0.001, max=1, help="Share of one core that reading servers' metrics may use."
         ),
     ] = 0.05,
+    explain_decisions: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1_000_000, help="Decisions to remember for `inferway explain`; 0: none."
+        ),
+    ] = 8_192,
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that running requests get at the end.")
     ] = 30.0,
@@ -96,7 +102,7 @@ def run(
     from inferway.control.system_authorities import system_ca_file
     from inferway.envoy.settings import EnvoySettings
     from inferway.observability.logging import set_up_logging
-    from inferway.picker.config import ScrapeConfig
+    from inferway.picker.config import ExplainConfig, ScrapeConfig
     from inferway.picker.scheduling.registry import POLICIES
     from inferway.routing.picker_config import is_ip
     from inferway.routing.settings import RoutingSettings
@@ -120,6 +126,7 @@ def run(
         admin_port=admin_port,
         envoy_workers=envoy_workers or default_workers(),
         scrape=ScrapeConfig(cost_max_ratio=scrape_cost),
+        explain=ExplainConfig(decisions_max=explain_decisions),
         drain_timeout_s=drain_timeout,
         log_level=log_level,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from inferway import __version__
+from inferway.control.explaining import explained
 from inferway.resources.kinds import find_kind
 from inferway.routing.picker_config import hosts_to_resolve
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from inferway.control.reconciler import Reconciler
     from inferway.picker.config import PickerStatus
+    from inferway.picker.explain_messages import ExplainAnswer, ExplainQuery
     from inferway.resources import ResourceKey
     from inferway.resources.resource_set import Resource
 
@@ -28,8 +30,8 @@ JsonObject = dict[str, object]
 
 class Admin:
     """The routes. `parts` answers the state of each process, `own_metrics` and `envoy_metrics`
-    Prometheus text, `rollouts` every roll-out with its status. `directory` is where relative
-    names of manifest files begin.
+    Prometheus text, `rollouts` every roll-out with its status; `explain` asks the picker.
+    `directory` is where relative names of manifest files begin.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Admin:
         envoy_metrics: Callable[[], Awaitable[str]],
         ready: Callable[[], bool],
         rollouts: Callable[[], dict[ResourceKey, JsonObject]],
+        explain: Callable[[ExplainQuery], Awaitable[ExplainAnswer]],
         directory: str,
     ) -> None:
         self._reconciler = reconciler
@@ -51,6 +54,7 @@ class Admin:
         self._envoy_metrics = envoy_metrics
         self._ready = ready
         self._rollouts = rollouts
+        self._explain = explain
         self._directory = directory
 
     def application(self) -> web.Application:
@@ -63,6 +67,8 @@ class Admin:
         app.router.add_get("/admin/status", self._status)
         app.router.add_get("/admin/resources", self._resources)
         app.router.add_get("/admin/rollouts", self._list_rollouts)
+        app.router.add_get("/admin/explain", self._list_decisions)
+        app.router.add_get("/admin/explain/{request_id:.+}", self._explain_request)
         return app
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -141,6 +147,14 @@ class Admin:
 
     async def _list_rollouts(self, _request: web.Request) -> web.Response:
         return web.json_response({"items": list(self._rollouts().values())})
+
+    async def _list_decisions(self, request: web.Request) -> web.Response:
+        """The newest decisions. Query: `pool`, `endpoint`, `outcome`, `newest`, `candidates`."""
+        return await explained(self._explain, request)
+
+    async def _explain_request(self, request: web.Request) -> web.Response:
+        """Every decision about one request. Query: as above."""
+        return await explained(self._explain, request)
 
     def document(self, resource: Resource) -> JsonObject:
         """A resource as a manifest, with its status and where it was read."""

@@ -19,6 +19,7 @@ import asyncio
 import gc
 import secrets
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -32,6 +33,7 @@ from inferway.picker.datalayer.prefix import PrefixStore
 from inferway.picker.datalayer.scrape import Scraper, Target
 from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.desk import PickDesk
+from inferway.picker.explainer import Explainer
 from inferway.picker.exposition import Sources, render
 from inferway.picker.metrics import PickerMetrics
 from inferway.picker.server import PickServer
@@ -143,7 +145,16 @@ class Picker:
         self._follow(config)
 
     def link(self, path: Path) -> ControlLink:
-        return ControlLink(path, apply=self.apply, status=self.status, fingerprint=self.fingerprint)
+        explainer = Explainer(
+            self.desk.ring, clock=time.monotonic, wall=lambda: datetime.now(tz=UTC)
+        )
+        return ControlLink(
+            path,
+            apply=self.apply,
+            status=self.status,
+            fingerprint=self.fingerprint,
+            explain=explainer.answer,
+        )
 
     def apply(self, config: PickerConfig) -> None:
         """Puts a configuration into force, or raises ConfigRefusedError and changes nothing."""

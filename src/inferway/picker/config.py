@@ -59,6 +59,12 @@ class ProfileConfig(_Message):
     plugins: tuple[PluginConfig, ...] = Field(min_length=1, description="filters run in this order")
 
 
+class PoolExplainConfig(_Message):
+    record_every: int = Field(
+        default=1, ge=0, le=1_000_000, description="one of so many decisions is kept; 0: none"
+    )
+
+
 class PoolConfig(_Message):
     name: str = Field(description="namespace/name of the InferencePool")
     endpoints: tuple[EndpointConfig, ...] = ()
@@ -69,6 +75,7 @@ class PoolConfig(_Message):
     )
     rewrites: tuple[RewriteConfig, ...] = ()
     health: HealthConfig = HealthConfig()
+    explain: PoolExplainConfig = PoolExplainConfig()
 
 
 class ScrapeConfig(_Message):
@@ -85,10 +92,23 @@ class ScrapeConfig(_Message):
     concurrency_max: int = Field(default=16, description="scrapes under way at once")
 
 
+class ExplainConfig(_Message):
+    decisions_max: int = Field(
+        default=8_192,
+        ge=0,
+        le=1_000_000,
+        description="picks of all pools that are remembered; 0: none",
+    )
+    bytes_max: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="memory that they may take (estimate)"
+    )
+
+
 class PickerConfig(_Message):
     version: int = Field(description="counts up; echoed in the status")
     pools: tuple[PoolConfig, ...] = ()
     scrape: ScrapeConfig = ScrapeConfig()
+    explain: ExplainConfig = ExplainConfig()
     measured: tuple[str, ...] = Field(
         default=(), description="pools whose versions are counted for a roll-out"
     )

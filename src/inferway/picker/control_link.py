@@ -2,10 +2,11 @@
 
 Problem: control restarts, hangs and makes mistakes, and the picker must go on deciding through
 all of it. Model: a client of control's unix socket that exchanges JSON lines: `PickerConfig`
-comes, `PickerStatus` goes, at each change and at least every `status_interval_s`; it reconnects
-with back-off. Invariants: a configuration that cannot be used changes nothing but `error` in the
-status; a control that does not read cannot make the picker wait or grow (statuses are skipped
-while one is unsent). It does not build runtimes: it hands the configuration over.
+comes, `PickerStatus` goes, at each change and at least every `status_interval_s`; questions about
+decisions come too, and are answered one at a time. It reconnects with back-off. Invariants: a
+configuration that cannot be used changes nothing but `error` in the status; a control that does not
+read, or asks and asks, cannot make the picker wait or grow (statuses and questions are skipped
+while much is unsent). It does not build runtimes: it hands the configuration over.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from pydantic import ValidationError
 
 from inferway.observability.logging import get_logger
 from inferway.picker.config import PickerConfig
+from inferway.picker.explain_messages import QUERY_BEGINS, ExplainQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from inferway.picker.config import PickerStatus
+    from inferway.picker.explain_messages import ExplainAnswer
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 PROBLEMS_SHOWN_MAX: Final = 5
+QUESTIONS_MAX: Final = 16  # waiting for their answer
+ANSWERS_UNSENT_BYTES_MAX: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class ControlLink:
 
     `apply` puts a configuration into force or raises ConfigRefusedError, `status` builds the
     current status with the given error. `fingerprint` is equal as long as nothing changed that
-    control should hear of at once.
+    control should hear of at once. `explain` looks decisions up and gives way to others meanwhile.
     """
 
     def __init__(
@@ -58,15 +63,18 @@ class ControlLink:
         apply: Callable[[PickerConfig], None],
         status: Callable[[str], Awaitable[PickerStatus]],
         fingerprint: Callable[[], object],
+        explain: Callable[[ExplainQuery], Awaitable[ExplainAnswer]],
         times: LinkTimes | None = None,
     ) -> None:
         self._path = path
         self._apply = apply
         self._status = status
         self._fingerprint = fingerprint
+        self._explain = explain
         self._times = LinkTimes() if times is None else times
         self._error = ""
         self._changed = asyncio.Event()
+        self._questions: asyncio.Queue[ExplainQuery] = asyncio.Queue(QUESTIONS_MAX)
         self._log = get_logger("control-link")
 
     async def run(self) -> None:
@@ -91,22 +99,32 @@ class ControlLink:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One connection, to its end. True when control said anything."""
         heard = False
+        self._questions = asyncio.Queue(QUESTIONS_MAX)
         try:
             async with asyncio.TaskGroup() as tasks:
-                reporter = tasks.create_task(self._report(writer))
+                owned = [
+                    tasks.create_task(self._report(writer)),
+                    tasks.create_task(self._answer(writer)),
+                ]
                 try:
                     while line := await reader.readline():
                         heard = True
                         self.receive(line)
                 except (OSError, ValueError) as problem:  # ValueError: a line beyond the limit
                     self._log.warning("control_link_broken", problem=str(problem))
-                reporter.cancel()
+                for task in owned:
+                    task.cancel()
         finally:
             writer.transport.abort()
         return heard
 
     def receive(self, line: bytes) -> None:
-        """Takes one line of control: into force, or into the status as an error."""
+        """Takes one line of control: a configuration into force, or into the status as an error; a
+        question into the queue.
+        """
+        if line.startswith(QUERY_BEGINS):
+            self._asked(line)
+            return
         try:
             self._apply(PickerConfig.model_validate_json(line))
             self._error = ""
@@ -117,6 +135,21 @@ class ControlLink:
         if self._error:
             self._log.error("config_refused", problem=self._error)
         self._changed.set()
+
+    def _asked(self, line: bytes) -> None:
+        try:
+            self._questions.put_nowait(ExplainQuery.model_validate_json(line))
+        except (ValidationError, asyncio.QueueFull) as problem:
+            self._log.warning("question_ignored", problem=type(problem).__name__)
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            query = await self._questions.get()
+            if writer.transport.get_write_buffer_size() > ANSWERS_UNSENT_BYTES_MAX:
+                self._log.warning("question_ignored", problem="control does not read")
+                continue
+            answer = await self._explain(query)
+            writer.write(answer.model_dump_json().encode() + b"\n")
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         seen = self._fingerprint()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from inferway._native import Done, Fault, First, Open, Pick
 from inferway.observability.logging import get_logger
+from inferway.picker.explain import Ring
 from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
 from inferway.picker.runtime import PICKED, Runtime
@@ -64,7 +65,8 @@ class PickDesk:
         self._failure_told = False
         self._log = get_logger("pick-desk")
         self._profiles = Profiles()
-        self.runtime = Runtime(config, layer, metrics, random_of, self._profiles)
+        self.ring = Ring(config.explain, clock)
+        self.runtime = Runtime(config, layer, metrics, random_of, self._profiles, self.ring)
 
     @property
     def open_streams(self) -> int:
@@ -73,7 +75,9 @@ class PickDesk:
 
     def configure(self, config: PickerConfig) -> None:
         """Swaps in a new runtime. ValueError, and the old one stays, when it cannot be built."""
-        self.runtime = Runtime(config, self.layer, self._metrics, self._random_of, self._profiles)
+        self.runtime = Runtime(
+            config, self.layer, self._metrics, self._random_of, self._profiles, self.ring
+        )
         self._failure_told = False
 
     def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:
@@ -140,6 +144,7 @@ class PickDesk:
             counters.running -= 1
         self._open -= len(streams)
         self.layer.in_flight.drop_filter(connection)
+        self.ring.dropped(connection)
 
     def _pick(
         self, connection: int, streams: dict[int, ModelCounters], pick: Pick, now_s: float
@@ -179,6 +184,7 @@ class PickDesk:
                 now_s=now_s,
             )
         counters = self._forget(streams, done.stream)
+        self.ring.ended(connection, done)
         if counters is not None:
             self._ended.append((counters, charge, done))
 

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from inferway._native import Pick
     from inferway.picker.config import PickerConfig, PoolConfig
-    from inferway.picker.datalayer.state import DataLayer
+    from inferway.picker.datalayer.state import DataLayer, PoolData
+    from inferway.picker.explain import Ring
     from inferway.picker.metrics import PickerMetrics, PoolCounters
     from inferway.picker.scheduling.contracts import Random
+    from inferway.picker.scheduling.profile import Profile
     from inferway.picker.scheduling.profiles import Profiles
 
 # Clients choose model names, so what is remembered of them is bounded.
@@ -43,6 +45,7 @@ class Runtime:
         metrics: PickerMetrics,
         random_of: Callable[[str], Random],
         profiles: Profiles,
+        ring: Ring,
     ) -> None:
         names = [pool.name for pool in config.pools]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -51,18 +54,31 @@ class Runtime:
         built = profiles.build(config.pools)
         layer.configure(config.pools)
         profiles.keep(built)
+        ring.configure(config.explain)
         self.config = config
         self._metrics = metrics
+        self._ring = ring
         self._pools = {
             pool.name: PoolRuntime(
                 pool,
-                PoolScheduler(layer.pools[pool.name], profiles[pool.name], random_of(pool.name)),
+                self._scheduler(pool, layer.pools[pool.name], profiles[pool.name], random_of),
                 layer,
                 metrics,
                 Rewriter(pool.rewrites, random_of(pool.name), hash_seed) if pool.rewrites else None,
             )
             for pool in config.pools
         }
+
+    def _scheduler(
+        self,
+        pool: PoolConfig,
+        data: PoolData,
+        profile: Profile,
+        random_of: Callable[[str], Random],
+    ) -> PoolScheduler:
+        rng = random_of(pool.name)
+        recorder = self._ring.recorder(profile, rng, every=pool.explain.record_every)
+        return PoolScheduler(data, profile, rng, recorder=recorder)
 
     def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes, str]:
         """Decides, charges, counts; returns what came of it, the frame that answers, and the model
@@ -81,6 +97,7 @@ class Runtime:
         self._metrics.pool(pick.pool).outcomes[OUTCOMES.index(outcome)] += 1
         if self._metrics.versions.pools:
             self._count_refusal(outcome, pick, model or pick.model)
+        self._ring.refused(pick, model or pick.model, outcome)
         return refusal(outcome, stream=pick.stream, model=pick.model, pool=pick.pool)
 
     def _count_refusal(self, outcome: Outcome, pick: Pick, model: str) -> None:

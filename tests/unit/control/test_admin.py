@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inferway import __version__
 from inferway.control.admin import Admin
+from inferway.picker.link_server import PickerLink
 
 from .conftest import MANIFESTS
 
@@ -67,6 +68,7 @@ async def client(world: World, played: Played) -> AsyncIterator[TestClient[Any, 
         envoy_metrics=played.envoy_metrics,
         ready=lambda: played.ready,
         rollouts=lambda: played.rollouts,
+        explain=PickerLink().explain,
         directory="/somewhere",
     )
     async with TestClient(TestServer(admin.application())) as running:

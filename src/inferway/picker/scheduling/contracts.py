@@ -147,7 +147,8 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Cost(Protocol):
-    """Says what sending the request to each endpoint costs.
+    """Says what sending the request to each endpoint costs. A text attribute `unit`, where there
+    is one, is shown to people with it.
 
     `sequence` counts the pool's picks and `rng` is the pool's own.
     """

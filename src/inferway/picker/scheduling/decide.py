@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferway.picker.datalayer.state import PoolData
+    from inferway.picker.explain import PoolRecorder
     from inferway.picker.scheduling.contracts import (
         Bools,
         Endpoints,
@@ -81,13 +82,20 @@ class PoolScheduler:
     """Decides for one pool until the next configuration. `rng` is the pool's own."""
 
     def __init__(
-        self, data: PoolData, profile: Profile, rng: Random, *, fallback_max: int = 3
+        self,
+        data: PoolData,
+        profile: Profile,
+        rng: Random,
+        *,
+        recorder: PoolRecorder | None = None,
+        fallback_max: int = 3,
     ) -> None:
         self._data = data
         self.profile = profile
         self._single, self._choose = profile.single, profile.picker.choose
         self._learners = profile.learners
-        self._rng = rng
+        self._recorder = recorder
+        self._rng: Random = rng if recorder is None else recorder.tape
         self._count = fallback_max + 1
         self._sequence = 0
         self._aged_at_s = float("-inf")
@@ -118,6 +126,8 @@ class PoolScheduler:
 
     def weigh(self, pick: PickRequest, now_s: float, priority: int = 0, model: str = "") -> Weighed:
         """Rates the request. Nothing changes but what is random."""
+        if self._recorder is not None:
+            self._recorder.tape.draws = []
         data = self._data
         layer, table, prefix = data.layer, data.table, data.prefix
         model = model or pick.model
@@ -161,6 +171,8 @@ class PoolScheduler:
 
     def place(self, weighed: Weighed, rows: Sequence[int], filter_id: int) -> Decision:
         """Charges the first row and remembers it. `rows`: at least one, the others fallbacks."""
+        if self._recorder is not None:
+            self._recorder.chosen(weighed, rows, filter_id, self._sequence, self._aged_at_s)
         data, request = self._data, weighed[0]
         prompt, output, _, matched, tiers, model, _, pick = request  # a third of reading by name
         layer, table = data.layer, data.table
@@ -187,6 +199,8 @@ class PoolScheduler:
 
     def nobody(self, weighed: Weighed) -> NoEndpoint:
         """Why there was nothing to choose from."""
+        if self._recorder is not None:
+            self._recorder.nobody(weighed, self._sequence)
         if not len(weighed.endpoints):
             return NoEndpoint.EMPTY
         return NoEndpoint.FILTERED if weighed.endpoints.ready.any() else NoEndpoint.NONE_READY

@@ -46,6 +46,7 @@ _PRODUCT_BYTES_MAX = 8 * 1_500
 
 class MarginalCost:
     name = "marginal-cost"
+    unit = "s"
 
     def __init__(self, constants: EngineConstants | None = None) -> None:
         self._constants = k = constants or EngineConstants()

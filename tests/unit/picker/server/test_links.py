@@ -10,7 +10,8 @@ import pytest
 
 from inferway.picker.config import PickerConfig, PickerStatus, PoolConfig
 from inferway.picker.control_link import ConfigRefusedError, ControlLink, LinkTimes
-from inferway.picker.link_server import PickerLink
+from inferway.picker.explain_messages import ExplainAnswer, ExplainQuery, Reach
+from inferway.picker.link_server import QUESTIONS_MAX, NoAnswerError, PickerLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,17 +23,33 @@ QUICK = LinkTimes(
 RARE = LinkTimes(status_interval_s=60.0, look_interval_s=0.002, retry_min_s=0.001, retry_max_s=0.01)
 
 
+def reach(recorded: int) -> Reach:
+    return Reach(
+        recorded=recorded,
+        recorded_max=10,
+        forgotten=0,
+        bytes_used=0,
+        bytes_max=1,
+        oldest_age_s=None,
+        up_s=1.0,
+    )
+
+
 class FakePicker:
     """What a picker does with the link: takes configurations but refuses version 13."""
 
     def __init__(self, path: Path, times: LinkTimes = QUICK) -> None:
         self.applied: list[PickerConfig] = []
+        self.asked: list[ExplainQuery] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.print = 0
         self.link = ControlLink(
             path,
             apply=self._apply,
             status=self._status,
             fingerprint=lambda: self.print,
+            explain=self._explain,
             times=times,
         )
 
@@ -40,6 +57,11 @@ class FakePicker:
         if config.version == 13:
             raise ConfigRefusedError("policy: 'luck'; known: none")
         self.applied.append(config)
+
+    async def _explain(self, query: ExplainQuery) -> ExplainAnswer:
+        self.asked.append(query)
+        await self.answers.wait()
+        return ExplainAnswer(answer_to=query.question, reach=reach(len(self.asked)))
 
     async def _status(self, error: str) -> PickerStatus:
         return PickerStatus(version=self.applied[-1].version if self.applied else 0, error=error)
@@ -208,3 +230,77 @@ async def test_a_picker_that_does_not_read_is_cut_off(
             control.publish(PickerConfig(version=version, pools=pools))
         await until(lambda: not control.connected)
         writer.transport.abort()
+
+
+async def test_questions_are_answered_beside_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    control, picker = PickerLink(), FakePicker(path)
+    async with running(control.serve(path), picker.link.run()):
+        await until(lambda: control.connected)
+        answers = await asyncio.gather(
+            *(control.explain(ExplainQuery(request_id=f"r{n}")) for n in range(QUESTIONS_MAX))
+        )
+        assert [answer.reach.recorded for answer in answers] == list(range(1, QUESTIONS_MAX + 1))
+        control.publish(PickerConfig(version=4))
+        await until(lambda: control.status is not None and control.status.version == 4)
+    assert [query.request_id for query in picker.asked] == [f"r{n}" for n in range(QUESTIONS_MAX)]
+    assert [config.version for config in picker.applied] == [4]
+
+
+async def test_no_picker_no_answer() -> None:
+    with pytest.raises(NoAnswerError, match="not connected"):
+        await PickerLink().explain(ExplainQuery())
+
+
+async def test_too_many_questions_and_a_picker_that_goes(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    control, picker = PickerLink(), FakePicker(path)
+    picker.answers.clear()
+    async with running(control.serve(path)):
+        async with running(picker.link.run()):
+            await until(lambda: control.connected)
+            async with asyncio.TaskGroup() as tasks:
+                asked = [
+                    tasks.create_task(outcome(control, f"r{n}")) for n in range(QUESTIONS_MAX + 1)
+                ]
+                await until(asked[-1].done)
+                assert "ask again" in asked[-1].result()
+                # The picker is answering the first one and goes away in the middle of it.
+                await until(lambda: picker.asked)
+                next(iter(control._writers)).transport.abort()
+            assert all("went away" in task.result() for task in asked[:-1])
+        picker.answers.set()
+
+
+async def test_a_picker_that_is_silent_is_given_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferway.picker.link_server.ANSWER_TIMEOUT_S", 0.02)
+    path = tmp_path / "control.sock"
+    control, picker = PickerLink(), FakePicker(path)
+    picker.answers.clear()
+    async with running(control.serve(path), picker.link.run()):
+        await until(lambda: control.connected)
+        assert "said nothing" in await outcome(control, "r")
+        picker.answers.set()
+        # What it says too late is nobody's answer.
+        assert await outcome(control, "s") == "2 recorded"
+
+
+async def outcome(control: PickerLink, request_id: str) -> str:
+    try:
+        answer = await control.explain(ExplainQuery(request_id=request_id))
+    except NoAnswerError as error:
+        return str(error)
+    return f"{answer.reach.recorded} recorded"
+
+
+@pytest.mark.parametrize("line", [b'{"question": 1}\n', b'{"question":"x"}\n'])
+async def test_questions_that_are_none_change_nothing(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "control.sock"
+    control, picker = PickerLink(), FakePicker(path)
+    async with running(control.serve(path), picker.link.run()):
+        await until(lambda: control.status)
+        picker.link.receive(line)
+        assert await outcome(control, "r") == "1 recorded"
+    assert picker.applied == []

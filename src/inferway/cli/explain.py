@@ -1,0 +1,114 @@
+"""`inferway explain`: what a decision saw and why it came out as it did, from the running gateway's
+admin API.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inferway.cli.get import ADMIN_URL, TABLE_WIDTH_MAX, AdminOption, fetch, not_ours
+
+if TYPE_CHECKING:
+    from inferway.cli.conditions import Document
+
+CANDIDATES_SHOWN = 40
+
+
+def complete_outcome(incomplete: str) -> list[str]:
+    from inferway.picker.outcome import OUTCOMES
+
+    return [one.value for one in OUTCOMES if one.value.startswith(incomplete)]
+
+
+def explain(
+    request_id: Annotated[
+        str | None,
+        typer.Argument(
+            help="The x-request-id of its response; without one, recent decisions are listed.",
+            show_default=False,
+        ),
+    ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Explain the newest decision that the filters allow.")
+    ] = False,
+    pool: Annotated[
+        str, typer.Option(help="Only of this pool: NAMESPACE/NAME.", show_default=False)
+    ] = "",
+    endpoint: Annotated[
+        str,
+        typer.Option(help="Only what was sent to, or answered by, this address."),
+    ] = "",
+    outcome: Annotated[
+        str, typer.Option(help="Only what came out so.", autocompletion=complete_outcome)
+    ] = "",
+    newest: Annotated[
+        int, typer.Option("-n", "--newest", min=1, max=10_000, help="List so many.")
+    ] = 20,
+    all_candidates: Annotated[
+        bool, typer.Option("--all", help="Show every endpoint, not just the first forty.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the gateway knows.")] = False,
+    admin: AdminOption = ADMIN_URL,
+) -> None:
+    """Explain a decision: every endpoint, what removed it, its costs, how fresh each value was, why
+    the winner won, how it ended.
+
+    Examples: inferway explain 6f2b1c1e-0001-4a6b-9d58-0a4f4d0e5a11 · inferway explain --last ·
+    inferway explain --outcome no_endpoint · inferway explain --pool default/chat --last --json
+    """
+    if request_id and last:
+        raise typer.BadParameter("--last is for when no request is named")
+    wanted = {"pool": pool, "endpoint": endpoint, "outcome": outcome}
+    query = {key: value for key, value in wanted.items() if value}
+    listed = not request_id and not last
+    query["newest"] = str(1 if last else newest)
+    if not listed:
+        query["candidates"] = "10000" if all_candidates or as_json else str(CANDIDATES_SHOWN)
+    found = fetch(admin, path_of(request_id), query)
+    items, reach = found.get("items"), found.get("reach")
+    if not isinstance(items, list) or not isinstance(reach, dict):
+        raise typer.Exit(not_ours(admin))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not items:
+        typer.echo(f"no decision like that: {reach_told(reach)}", err=True)
+        raise typer.Exit(0 if listed else 1)
+    show(items, reach, listed=listed)
+
+
+def path_of(request_id: str | None) -> str:
+    """Request ids come from clients, so they may hold anything."""
+    from urllib.parse import quote
+
+    return "/admin/explain" + (f"/{quote(request_id, safe='')}" if request_id else "")
+
+
+def show(items: list[Document], reach: Document, *, listed: bool) -> None:
+    from rich.console import Console
+
+    from inferway.cli.explain_view import decision, decisions
+
+    on_screen = Console().is_terminal
+    console = Console(width=None if on_screen else TABLE_WIDTH_MAX, highlight=False)
+    if listed:
+        console.print(decisions(items))
+        typer.echo(reach_told(reach), err=True)
+        return
+    for number, item in enumerate(items):
+        if number:
+            console.print("---")
+        for part in decision(item):
+            console.print(part)
+
+
+def reach_told(reach: Document) -> str:
+    if not reach["recorded_max"]:
+        return "the picker records no decisions"
+    if reach["oldest_age_s"] is None:
+        return f"the picker has decided nothing since it started {reach['up_s']:.0f} s ago"
+    words = f"{reach['recorded']} decisions are remembered, back to {reach['oldest_age_s']:.1f} s"
+    return f"{words} ago; {reach['forgotten']} are forgotten"
