@@ -62,9 +62,11 @@ async def test_events_are_published_and_replayed(context: zmq.asyncio.Context) -
         subscriber.subscribe(b"kv@")
         subscriber.connect(f"tcp://127.0.0.1:{publisher.port}")
         seen: list[int] = []
+        asked = 0
         async with asyncio.timeout(TIMEOUT_S):
             while not seen:  # a subscription takes a moment to arrive
-                await ask(server.address, f"{len(seen)} {PROMPT}")
+                asked += 1
+                await ask(server.address, f"{asked} {PROMPT}")
                 if await subscriber.poll(50):
                     topic, number, batch = await subscriber.recv_multipart()
                     assert topic == b"kv@sim-0@m"
