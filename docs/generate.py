@@ -26,7 +26,7 @@ from inferway.picker.exposition import Sources, families
 from inferway.picker.metrics import PickerMetrics
 from inferway.picker.outcome import REPLIES
 from inferway.picker.scheduling.engine_constants import EngineConstants
-from inferway.picker.scheduling.registry import PLUGINS
+from inferway.picker.scheduling.registry import PLUGINS, POLICIES
 from inferway.resources.kinds import KINDS, KindInfo
 from inferway.resources.picker_plugins.registry import PLUGIN_TYPES
 from inferway.resources.scalars import FACTOR_MAX, PATTERN_MEANING
@@ -291,10 +291,41 @@ def parameter_list(of: PluginType) -> Iterator[str]:
 
 
 def policies() -> Iterator[str]:
-    """Every plugin in the words of its own module."""
+    """What each policy is made of."""
+    yield from table(
+        ("policy", "profile"),
+        (
+            (
+                f"`{name}`",
+                ", ".join(
+                    f"[`{one.type}`](#{plugin_anchor(one.type)})"
+                    + (f" × {one.weight:g}" if one.weight != 1 else "")  # noqa: RUF001
+                    for one in profile.plugins
+                ),
+            )
+            for name, profile in POLICIES.items()
+        ),
+    )
+
+
+def plugins() -> Iterator[str]:
+    """Every plugin in the words of its own module, which several may share."""
+    by_module: dict[str, list[str]] = {}
     for name, factory in PLUGINS.items():
-        text = inspect.getdoc(sys.modules[factory.__module__]) or ""
-        yield from (f"### `{name}`", "", text, "")
+        by_module.setdefault(factory.__module__, []).append(name)
+    sections = {"Costs": "", "Scorers": "scorers", "Filters": "filters", "Pickers": "pickers"}
+    for title, folder in sections.items():
+        yield from (f"## {title}", "")
+        for module, names in by_module.items():
+            if module.removeprefix("inferway.picker.scheduling.").rpartition(".")[0] == folder:
+                heading = ", ".join(f"`{name}`" for name in names)
+                yield from (f"### {heading}", "", inspect.getdoc(sys.modules[module]) or "", "")
+
+
+def plugin_anchor(name: str) -> str:
+    """Where GitHub puts the heading of a plugin's module."""
+    module = PLUGINS[name].__module__
+    return "-".join(one for one, factory in PLUGINS.items() if factory.__module__ == module)
 
 
 def engine_constants() -> Iterator[str]:
@@ -458,6 +489,7 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "kinds": kinds,
     "plugin-types": plugin_types,
     "policies": policies,
+    "plugins": plugins,
     "engine-constants": engine_constants,
     "commands": commands,
     "picker-metrics": picker_metrics,

@@ -22,7 +22,7 @@ use crate::registry::Registry;
 use crate::reply;
 use crate::route::RouteFilter;
 
-pub(crate) static LINKS: Registry<Scheduler> = Registry::new();
+static LINKS: Registry<Scheduler> = Registry::new();
 
 enum Configured {
     Route(RouteConfig),
@@ -47,12 +47,12 @@ struct Filter {
     role: Role,
 }
 
-pub(crate) fn log(level: u32, message: &str) {
+fn log(level: u32, message: &str) {
     // SAFETY: Envoy copies the message during the call.
     unsafe { abi::envoy_dynamic_module_callback_log(level, Buffer::of(message.as_bytes())) }
 }
 
-pub(crate) fn log_link(level: Level, message: &str) {
+fn log_link(level: Level, message: &str) {
     let level = match level {
         Level::Info => abi::LOG_INFO,
         Level::Warn => abi::LOG_WARN,
@@ -61,7 +61,7 @@ pub(crate) fn log_link(level: Level, message: &str) {
 }
 
 /// Runs a hook's work; a panic is counted and answered with the given value.
-pub(crate) fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
+fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         PANICS.add();
         otherwise
@@ -104,7 +104,7 @@ fn new_config(envoy: *mut c_void, name: &[u8], json: &[u8]) -> Result<Config, St
             if unsafe { abi::envoy_dynamic_module_callback_is_validation_mode() } {
                 Configured::Validated
             } else {
-                let link = LINKS.link(&config.socket, Some(config.alive_ms_min), log_link);
+                let link = LINKS.link(&config.socket, config.alive_ms_min, log_link);
                 let link = link.map_err(|error| format!("socket: no link thread: {error}"))?;
                 Configured::Pick(PickShared { config, link })
             }
@@ -338,7 +338,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     // SAFETY: the pointers are Envoy's.
     unsafe {
         with_pick(envoy, module, |pick, stream, shared| {
-            pick.response_headers(stream, shared, end);
+            pick.response_headers(stream, shared, end)
         });
     }
     HeadersStatus::Continue
@@ -353,7 +353,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     // SAFETY: the pointers are Envoy's.
     unsafe {
         with_pick(envoy, module, |pick, stream, shared| {
-            pick.response_body(stream, shared, end);
+            pick.response_body(stream, shared, end)
         });
     }
     BodyStatus::Continue
@@ -367,7 +367,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     // SAFETY: the pointers are Envoy's.
     unsafe {
         with_pick(envoy, module, |pick, _, shared| {
-            pick.response_trailers(shared);
+            pick.response_trailers(shared)
         })
     };
     TrailersStatus::Continue
@@ -410,8 +410,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
 ) -> u32 {
     // SAFETY: the pointers are Envoy's, and it lends the details for the duration of the hook.
     unsafe {
-        with_pick(envoy, module, |pick, stream, _| {
-            pick.local_reply(stream, &String::from_utf8_lossy(details.bytes()));
+        with_pick(envoy, module, |pick, _, _| {
+            pick.local_reply(&String::from_utf8_lossy(details.bytes()));
         });
     }
     0

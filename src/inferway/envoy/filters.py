@@ -28,7 +28,7 @@ MODULE = "inferway_filter"
 ROUTE_FILTER = "inferway.route"
 PICK_FILTER = "inferway.pick"
 
-MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
+_MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
 _PACKAGE = "envoy.extensions.filters.http.dynamic_modules.v3"
 _FILTER = f"{_PACKAGE}.DynamicModuleFilter"
 
@@ -72,11 +72,16 @@ def pick_settings(pool: Pool) -> Json:
     return {
         PICK_FILTER: typed(
             f"{_PACKAGE}.DynamicModuleFilterPerRoute",
-            dynamic_module_config=MODULE_CONFIG,
+            dynamic_module_config=_MODULE_CONFIG,
             # Envoy 1.40 also calls it filter_name; the API package has only this name so far.
             per_route_config_name="pick",
             filter_config=_text(
-                {"pool": pool.name, "fail_open": pool.fail_open, **_fallback(pool)}
+                {
+                    "pool": pool.name,
+                    "fail_open": pool.fail_open,
+                    **_fallback(pool),
+                    **_headers(pool),
+                }
             ),
         )
     }
@@ -94,10 +99,16 @@ def _fallback(pool: Pool) -> Json:
     }
 
 
+def _headers(pool: Pool) -> Json:
+    """What the picker is told of each request beside what it always is."""
+    names = pool.picker_config.request_headers if pool.picker_config is not None else ()
+    return {"headers": list(names)} if names else {}
+
+
 def _filter(filter_name: str, config: Json) -> Json:
     return typed(
         _FILTER,
-        dynamic_module_config=MODULE_CONFIG,
+        dynamic_module_config=_MODULE_CONFIG,
         filter_name=filter_name,
         filter_config=_text(config),
     )

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 
 from .explain import explain, nearest, shown
 from .meta import Model, Object, ResourceKey
-from .picker_plugins.plugin_type import SCHEDULING, PluginType, Role
-from .picker_plugins.registry import PLUGIN_TYPES
+from .picker_plugins.plugin_type import SCHEDULING, PluginType, ReadsHeaders, Role
+from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
 from .scalars import (
     Boolean,
     Bytes,
@@ -75,12 +75,12 @@ class PickerPlugin(Model):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        known = PLUGIN_TYPES.get(self.type)
-        if known is None:
+        if not is_known(self.type):
             close = nearest(self.type, list(PLUGIN_TYPES))
             hint = f"did you mean {close}?" if close else "docs/picker-config.md has all types"
             reject([Violation(f"unknown plugin type: {shown(self.type)}", ("type",), hint)])
-        elif known.refused:
+        known = plugin_type(self.type)
+        if known.refused:
             message = f"plugin type is not supported: {self.type}: {known.refused}"
             reject([Violation(message, ("type",), known.instead)])
         else:
@@ -102,7 +102,7 @@ class PickerPlugin(Model):
 
     @property
     def plugin_type(self) -> PluginType:
-        return PLUGIN_TYPES[self.type]
+        return plugin_type(self.type)
 
     def remarks(self) -> Iterator[tuple[Path, str]]:
         """Parameters that are set and have no effect, each with the reason."""
@@ -256,6 +256,17 @@ class EndpointPickerConfig(Object):
             if one.plugin_type.is_served and one.plugin_type.roles <= SCHEDULING
         )
 
+    @property
+    def request_headers(self) -> tuple[str, ...]:
+        """Names, in lower case, of request headers that the profile looks at."""
+        found: dict[str, None] = {}
+        for part in self.profile:
+            plugin = self.plugin(part.plugin_ref)
+            model = plugin.plugin_type.parameters
+            if issubclass(model, ReadsHeaders):
+                found.update(dict.fromkeys(parameters_of(plugin, model).request_headers()))
+        return tuple(found)
+
     def remarks(self) -> Iterator[tuple[Path, str]]:
         """What is written and has no effect, by field."""
         for index, gate in enumerate(self.feature_gates):
@@ -316,7 +327,7 @@ class EndpointPickerConfig(Object):
         pickers = [
             index
             for index, part in enumerate(self.profile)
-            if Role.PICKER in roles.get(part.plugin_ref, ())
+            if roles.get(part.plugin_ref) == frozenset({Role.PICKER})
         ]
         if len(pickers) > 1:
             path: Path = ("plugins",)

@@ -21,7 +21,7 @@ class RoutingSettings:
     port: int = 8080  # of the Gateway that is made up when the manifests have none
     default_policy: str = "marginal-cost"  # of pools that name none
     # Of pools that name none and have a configuration written for the reference.
-    reference_policy: str = "weighted-sum"
+    reference_policy: str = "reference-default"
     policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
     # As the directory source calls it: its EndpointPickerConfig is for pools that name none.
     picker_config_file: str = ""

@@ -33,9 +33,16 @@ class Asked:
     prompt_bytes: int = 4_000
     max_tokens: int = 0
     model: str = "llama"
-    session: str = ""
     fairness: str = ""
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    received_ns: int = 0
+    slo_ttft_ms: int = 0
+    slo_tpot_ms: int = 0
+    session: str = ""
+    user: str = ""
+    exclude: str = ""
+    subset: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Case(NamedTuple):

@@ -239,6 +239,30 @@ def test_bytes(written: str, meant: int) -> None:
     assert flow.max_bytes == meant
 
 
+def test_plugins_of_others_pass_with_any_parameters() -> None:
+    found = config(
+        "plugins: [{type: example.com/mine, parameters: {depth: [1]}}, {type: 'a.py:Mine'},"
+        " {type: max-score-picker}]"
+    )
+    assert [one.plugin_ref for one in found.profile] == [
+        "example.com/mine",
+        "a.py:Mine",
+        "max-score-picker",
+    ]
+
+
+def test_headers_that_the_profile_looks_at() -> None:
+    session = "strategy: session_id, sessionIdConfig: {sources: [{header: X-Chat}]}"
+    found = config(
+        "plugins: [{type: session-affinity-scorer}, {type: queue-scorer},"
+        f" {{type: session-affinity-filter, parameters: {{{session}}}}},"
+        " {type: header-label-affinity-scorer, parameters: {headerName: X-Zone, labelKey: zone}},"
+        " {name: other, type: header-label-affinity-scorer,"
+        " parameters: {headerName: x-zone, labelKey: rack}}]"
+    )
+    assert found.request_headers == ("x-session-token", "x-chat", "x-zone")
+
+
 @pytest.mark.parametrize("name", sorted(PLUGIN_TYPES))
 def test_a_type_is_served_or_says_why_not(name: str) -> None:
     found = PLUGIN_TYPES[name]

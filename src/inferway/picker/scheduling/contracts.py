@@ -33,7 +33,8 @@ Bools = NDArray[np.bool_]
 
 class PickRequest(Protocol):
     """What the filter tells of a request, as far as decisions read it: the part of `_native.Pick`
-    that is needed here. Strings are empty when the client gave none.
+    that is needed here. Strings are empty and numbers 0 when the client gave none. Everything
+    below `hashes` is made anew each time it is read.
     """
 
     @property
@@ -45,11 +46,39 @@ class PickRequest(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def session(self) -> str: ...
-    @property
     def fairness(self) -> str: ...
     @property
-    def hashes(self) -> NDArray[np.uint64]: ...
+    def hashes(self) -> NDArray[np.uint64]:
+        """Of the prompt's blocks, each with all before it."""
+        ...
+
+    @property
+    def received_ns(self) -> int:
+        """When the filter had it, on a clock that never goes back."""
+        ...
+
+    @property
+    def slo_ttft_ms(self) -> int: ...
+    @property
+    def slo_tpot_ms(self) -> int: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def exclude(self) -> str:
+        """Addresses with commas, not to be chosen again."""
+        ...
+
+    @property
+    def subset(self) -> str | None:
+        """Addresses with commas, the only ones to choose from; None: no hint was given."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Those that the route passes on, by lower-case name."""
+        ...
 
 
 class Request(NamedTuple):

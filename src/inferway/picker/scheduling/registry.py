@@ -4,37 +4,81 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.picker.config import PluginConfig, ProfileConfig
+from inferway.picker.scheduling.consistent_hash import ConsistentHash
+from inferway.picker.scheduling.expected_ttft import ExpectedTtft
+from inferway.picker.scheduling.filters import attribute as kept_attribute
+from inferway.picker.scheduling.filters import labels, prefix_affinity, utilization
+from inferway.picker.scheduling.filters import session_affinity as kept_session
 from inferway.picker.scheduling.least_request import LeastRequest
+from inferway.picker.scheduling.lmetric import Lmetric
 from inferway.picker.scheduling.marginal_cost import MarginalCost
+from inferway.picker.scheduling.pickers import max_score, random_picker, weighted_random
 from inferway.picker.scheduling.plugins import made
+from inferway.picker.scheduling.power_of_two import PowerOfTwo
+from inferway.picker.scheduling.presets import POLICIES
 from inferway.picker.scheduling.profile import Profile, Term
 from inferway.picker.scheduling.random_choice import RandomChoice
 from inferway.picker.scheduling.round_robin import RoundRobin
-from inferway.picker.scheduling.weighted_sum import WeightedSum
+from inferway.picker.scheduling.scorers import (
+    active_requests,
+    context_length,
+    header_label,
+    kv_usage,
+    load_aware,
+    lora_affinity,
+    no_hit_lru,
+    prefix,
+    queue,
+    running,
+    token_load,
+)
+from inferway.picker.scheduling.scorers import attribute as scored_attribute
+from inferway.picker.scheduling.scorers import session_affinity as scored_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inferway.picker.config import PluginConfig, ProfileConfig
     from inferway.picker.scheduling.plugins import Factory
 
-PLUGINS: Mapping[str, Factory] = {
-    MarginalCost.name: MarginalCost,
-    WeightedSum.name: WeightedSum,
-    LeastRequest.name: LeastRequest,
-    RoundRobin.name: RoundRobin,
-    RandomChoice.name: RandomChoice,
-}
+__all__ = ["PLUGINS", "POLICIES", "profile_of"]
 
-POLICIES: Mapping[str, ProfileConfig] = {
-    name: ProfileConfig(plugins=(PluginConfig(type=name),))
-    for name in (
-        MarginalCost.name,
-        WeightedSum.name,
-        LeastRequest.name,
-        RoundRobin.name,
-        RandomChoice.name,
-    )
+PLUGINS: Mapping[str, Factory] = {
+    "marginal-cost": MarginalCost,
+    "expected-ttft": ExpectedTtft,
+    "lmetric": Lmetric,
+    "least-request": LeastRequest,
+    "power-of-two": PowerOfTwo,
+    "consistent-hash": ConsistentHash,
+    "round-robin": RoundRobin,
+    "random": RandomChoice,
+    "queue-scorer": queue.Queue,
+    "running-requests-size-scorer": running.Running,
+    "kv-cache-utilization-scorer": kv_usage.KvUsage,
+    "prefix-cache-scorer": prefix.Prefix,
+    "precise-prefix-cache-scorer": prefix.precise,
+    "lora-affinity-scorer": lora_affinity.LoraAffinity,
+    "token-load-scorer": token_load.TokenLoad,
+    "active-request-scorer": active_requests.ActiveRequests,
+    "load-aware-scorer": load_aware.LoadAware,
+    "no-hit-lru-scorer": no_hit_lru.NoHitLru,
+    "context-length-aware": context_length.context_length_aware,
+    "session-affinity-scorer": scored_session.SessionAffinity,
+    "header-label-affinity-scorer": header_label.HeaderLabel,
+    "endpoint-attribute-scorer": scored_attribute.EndpointAttribute,
+    "prefix-cache-affinity-filter": prefix_affinity.PrefixAffinity,
+    "utilization-filter": utilization.Utilization,
+    "endpoint-attribute-filter": kept_attribute.EndpointAttribute,
+    "label-selector-filter": labels.label_selector,
+    "by-label-selector": labels.label_selector,
+    "by-label": labels.by_label,
+    "session-affinity-filter": kept_session.SessionAffinity,
+    "decode-filter": labels.decode_role,
+    "prefill-filter": labels.prefill_role,
+    "encode-filter": labels.encode_role,
+    "max-score-picker": max_score.MaxScore,
+    "random-picker": random_picker.RandomPicker,
+    "weighted-random-picker": weighted_random.WeightedRandom,
 }
 
 

@@ -33,6 +33,14 @@ class NoParameters(Model):
     """A plugin without parameters."""
 
 
+class ReadsHeaders(Model):
+    """Parameters of a plugin that looks at request headers."""
+
+    def request_headers(self) -> tuple[str, ...]:
+        """Their names in lower case: what the gateway has to tell the picker of each request."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class PluginType:
     """A plugin is served, built in (accepted, and nothing happens, because the gateway does it

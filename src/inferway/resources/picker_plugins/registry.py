@@ -1,12 +1,39 @@
-"""Every plugin type by name."""
+"""Every plugin type by name, and those of others.
+
+A type of others is the name of an entry point, which has a dot or a slash to tell it from those of
+the reference (`example.com/my-scorer`), or `FILE.py:NAME`. Whether it can be loaded, and which
+parameters it takes, is known to the picker alone.
+"""
 
 from typing import Final
 
+from pydantic import ConfigDict
+
+from inferway.resources.meta import Model
+
 from .data import DATA_PLUGINS
 from .flow_control import FLOW_CONTROL_PLUGINS
-from .plugin_type import PluginType
+from .plugin_type import SCHEDULING, PluginType
 from .scheduling import SCHEDULING_PLUGINS
 
 PLUGIN_TYPES: Final[dict[str, PluginType]] = {
     one.name: one for one in (*SCHEDULING_PLUGINS, *FLOW_CONTROL_PLUGINS, *DATA_PLUGINS)
 }
+_MARKS: Final = frozenset("./:")
+
+
+class AnyParameters(Model):
+    """Those of a plugin of others."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def plugin_type(name: str) -> PluginType:
+    """KeyError when there is no such type."""
+    if not _MARKS.isdisjoint(name):
+        return PluginType(name, SCHEDULING, "a plugin of others", AnyParameters)
+    return PLUGIN_TYPES[name]
+
+
+def is_known(name: str) -> bool:
+    return name in PLUGIN_TYPES or not _MARKS.isdisjoint(name)

@@ -26,7 +26,7 @@ from inferway.resources.scalars import (
 )
 from inferway.resources.violations import Violation, reject
 
-from .plugin_type import PluginType, Role, plugin, refused
+from .plugin_type import PluginType, ReadsHeaders, Role, plugin, refused
 
 ROLE_LABEL = "llm-d.ai/role"
 CONTEXT_RANGE_LABEL = "llm-d.ai/context-length-range"
@@ -131,7 +131,7 @@ class SessionIdConfig(Model):
     eviction_sweep_s: PositiveCount | None = Field(default=None, alias="evictionSweepSeconds")
 
 
-class SessionAffinity(Model):
+class SessionAffinity(ReadsHeaders):
     """`session-affinity-scorer`, `session-affinity-filter`"""
 
     strategy: Literal["encoded_endpoint_header", "session_id"] = "encoded_endpoint_header"
@@ -139,12 +139,21 @@ class SessionAffinity(Model):
     session_id_config: SessionIdConfig = SessionIdConfig()
     profile_name: ObjectName | None = None
 
+    def request_headers(self) -> tuple[str, ...]:
+        if self.strategy == "encoded_endpoint_header":
+            return (self.encoded_endpoint_header_config.header.lower(),)
+        sources = self.session_id_config.sources
+        return tuple(one.header.lower() for one in sources if one.header is not None)
 
-class HeaderLabelAffinity(Model):
+
+class HeaderLabelAffinity(ReadsHeaders):
     """`header-label-affinity-scorer`"""
 
     header_name: HeaderName
     label_key: LabelKey
+
+    def request_headers(self) -> tuple[str, ...]:
+        return (self.header_name.lower(),)
 
 
 class FixedRange(Model):

@@ -93,7 +93,7 @@ async def test_filters_of_the_question(recording: Make) -> None:
 
 
 async def test_terms_and_what_they_add(recording: Make) -> None:
-    made = recording(2, policy="weighted-sum")
+    made = recording(2, policy="reference-default")
     for address, usage in ((A, 0.5), (B, 0.25)):
         made.layer.scraped(address, Reading(0.0, 1.0, usage), 0.0, 1_000.0)
     made.say(filter_side.pick(1))

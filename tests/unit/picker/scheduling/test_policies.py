@@ -12,10 +12,12 @@ import pytest
 from inferway.picker.scheduling.contracts import Cost, Endpoints, Request
 from inferway.picker.scheduling.engine_constants import EngineConstants
 from inferway.picker.scheduling.marginal_cost import MarginalCost
+from inferway.picker.scheduling.plugins import made
 from inferway.picker.scheduling.registry import PLUGINS, POLICIES, profile_of
-from inferway.testing import Case, endpoints, permuted, random_case, request
+from inferway.testing import Asked, Case, endpoints, permuted, random_case, request
 
-DETERMINISTIC = ["marginal-cost", "weighted-sum", "least-request"]
+RANDOM = {"power-of-two", "random"}
+DETERMINISTIC = [name for name in POLICIES if name not in {*RANDOM, "round-robin"}]
 
 
 def plugin(name: str) -> Cost:
@@ -26,6 +28,11 @@ def plugin(name: str) -> Cost:
 
 def costs(name: str, req: Request, eps: Endpoints, sequence: int = 0) -> list[float]:
     return plugin(name).cost(req, eps, sequence, np.random.default_rng(7)).tolist()
+
+
+def rated(policy: str, req: Request, eps: Endpoints) -> list[float]:
+    """What the terms of a policy add up to; filters are left out."""
+    return profile_of(policy).rate(req, eps, 4, np.random.default_rng(7))[0].tolist()
 
 
 def marginal_cost_oracle(req: Request, eps: Endpoints) -> list[float]:
@@ -44,22 +51,6 @@ def marginal_cost_oracle(req: Request, eps: Endpoints) -> list[float]:
         usage = 0.9 if isnan(usage) else min(usage, 0.99)
         cost += max(0.0, usage - 0.8) / (1 - usage)
         found.append(cost)
-    return found
-
-
-def weighted_sum_oracle(req: Request, eps: Endpoints) -> list[float]:
-    known = [w for w in eps.waiting if not isnan(w)]
-    found = []
-    for i in range(len(eps)):
-        if isnan(eps.waiting[i]):
-            queue = 0.0
-        elif max(known) == min(known):
-            queue = 1.0
-        else:
-            queue = (max(known) - eps.waiting[i]) / (max(known) - min(known))
-        usage = eps.kv_usage_ratio[i]
-        cache = 0.0 if isnan(usage) else 1.0 - usage
-        found.append(-(2 * queue + 2 * cache + 3 * req.matched_tokens[i] / req.prompt_tokens))
     return found
 
 
@@ -122,16 +113,140 @@ def test_marginal_cost_guard_prices_a_nearly_full_cache() -> None:
         ([0.0, 0.0], [0.0, 0.5], [0.0, 0.0], [-4.0, -3.0]),
         ([0.0, 10.0], [0.0, 0.0], [0.0, 500.0], [-4.0, -3.5]),
         ([2.0, 4.0, 3.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-2.0, 0.0, -1.0]),
-        ([nan, 5.0], [nan, 0.25], [1000.0, 0.0], [-3.0, -3.5]),
+        ([nan, 5.0], [nan, 0.25], [999.0, 0.0], [-2.997, -3.5]),
         ([nan, nan], [nan, nan], [0.0, 250.0], [0.0, -0.75]),
     ],
 )
-def test_weighted_sum_worked_numbers(
+def test_reference_default_worked_numbers(
     waiting: list[float], usage: list[float], matched: list[float], expected: list[float]
 ) -> None:
+    """2·queue + 2·cache + 3·prefix."""
     eps = endpoints(len(waiting), waiting=waiting, kv_usage_ratio=usage)
     req = request(len(waiting), matched_tokens=matched)
-    assert costs("weighted-sum", req, eps) == pytest.approx(expected)
+    assert rated("reference-default", req, eps) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("matched", "pending", "chosen"),
+    [
+        ([0.0, 0.0, 0.0], [50.0, 10.0, 70.0], 1),  # cold: least prefill ahead
+        ([0.0, 950.0, 0.0], [50.0, 100_000.0, 70.0], 1),  # sticky
+        ([0.0, 950.0, 0.0], [50.0, 300_000.0, 70.0], 0),  # 18.8 s are too long a wait
+        ([0.0, 500.0, 0.0], [50.0, 600.0, 70.0], 0),  # half a prompt is no reason to stay
+        ([0.0, 500.0, 0.0], [50.0, 500.0, 70.0], 1),  # though it is that much less to compute
+    ],
+)
+def test_sticky_until_saturated(matched: list[float], pending: list[float], chosen: int) -> None:
+    eps, req = endpoints(3, pending_tokens=pending), request(3, matched_tokens=matched)
+    profile, rng = profile_of("sticky-until-saturated"), np.random.default_rng(1)
+    filtered, _ = profile.filter(req, eps, ())
+    found, _ = profile.rate(filtered, eps, 0, rng)
+    assert profile.picker.choose(found, filtered.candidates, rng, count=1) == [chosen]
+
+
+def test_lmetric_is_prefill_ahead_times_requests() -> None:
+    eps = endpoints(3, pending_tokens=[0.0, 1000.0, 0.0], in_flight=[0.0, 1.0, 9.0])
+    req = request(3, matched_tokens=[0.0, 500.0, 900.0])
+    assert costs("lmetric", req, eps) == [1000.0, 1500.0 * 2, 100.0 * 10]
+
+
+def test_expected_ttft_worked_numbers() -> None:
+    eps = endpoints(2, pending_tokens=[0.0, 3100.0])
+    req = request(2, matched_tokens=[0.0, 900.0])
+    found = costs("expected-ttft", req, eps)
+    assert found == pytest.approx([1000 / 31_000 + 0.00065, 0.1 + 100 / 31_000 + 1.3e-7 * 950])
+
+
+@pytest.mark.parametrize("candidates", [None, [True, False, True, True, False]])
+def test_power_of_two_compares_two_that_it_draws(candidates: list[bool] | None) -> None:
+    eps = endpoints(5, in_flight=[3.0, 4.0, 5.0, 6.0, 7.0])
+    req = request(5, candidates=candidates)
+    rng, pairs = np.random.default_rng(1), dict[tuple[int, ...], int]()
+    for _ in range(3000):
+        found = plugin("power-of-two").cost(req, eps, 0, rng)
+        drawn = tuple(np.flatnonzero(found < 1e6).tolist())
+        assert [found[row] for row in drawn] == [eps.in_flight[row] for row in drawn]
+        pairs[drawn] = pairs.get(drawn, 0) + 1
+    among = [row for row in range(5) if candidates is None or candidates[row]]
+    possible = len(among) * (len(among) - 1) // 2
+    assert sorted(pairs) == [(i, j) for i in among for j in among if i < j]
+    expected = 3000 / possible
+    assert all(abs(one - expected) < 4 * expected**0.5 for one in pairs.values())
+
+
+def test_power_of_more_choices_than_there_are_compares_all() -> None:
+    found = made(PLUGINS["power-of-two"], {"choices": 16}, name="p")
+    assert isinstance(found, Cost)
+    eps = endpoints(3, in_flight=[3.0, 1.0, 2.0])
+    assert found.cost(request(3), eps, 0, np.random.default_rng(1)).tolist() == [3.0, 1.0, 2.0]
+    assert len(found.cost(request(0), endpoints(0), 0, np.random.default_rng(1))) == 0
+
+
+def asked(count: int, **fields: object) -> Request:
+    return request(count, pick=Asked(**fields))  # type: ignore[arg-type]
+
+
+def test_consistent_hash_moves_only_the_keys_of_who_comes_or_goes() -> None:
+    before = endpoints(6)
+    after = endpoints(5, addresses=before.addresses[:3] + before.addresses[4:])
+    moved = 0
+    for number in range(400):
+        first = int(np.argmin(costs("consistent-hash", asked(6, session=f"s{number}"), before)))
+        then = int(np.argmin(costs("consistent-hash", asked(5, session=f"s{number}"), after)))
+        moved += before.addresses[first] != after.addresses[then]
+        assert (before.addresses[first] == after.addresses[then]) is (first != 3)
+    assert 400 / 6 / 2 < moved < 400 / 6 * 2
+
+
+def test_consistent_hash_spreads_keys() -> None:
+    eps = endpoints(8)
+    firsts = [
+        int(np.argmin(costs("consistent-hash", asked(8, session=f"user-{n}"), eps)))
+        for n in range(1600)
+    ]
+    assert np.all(np.abs(np.bincount(firsts, minlength=8) - 200) < 4 * (200 * 7 / 8) ** 0.5)
+
+
+def test_consistent_hash_bounds_the_load_of_each() -> None:
+    """Ceil of 1.25 times the mean, the request included: 1.25·(8 + 1)/4 is 2.8, so 3."""
+    req = asked(4, session="a")
+    order = np.argsort(costs("consistent-hash", req, endpoints(4))).tolist()
+    load = [0.0] * 4
+    load[order[0]], load[order[1]] = 2.0, 6.0
+    assert np.argsort(costs("consistent-hash", req, endpoints(4, in_flight=load))).tolist() == [
+        order[0],
+        order[2],
+        order[3],
+        order[1],
+    ]
+    load[order[0]], load[order[1]] = 3.0, 5.0
+    found = costs("consistent-hash", req, endpoints(4, in_flight=load))
+    assert np.argsort(found).tolist()[:2] == order[2:]
+
+
+def test_consistent_hash_by_session_user_or_prefix() -> None:
+    eps, rng = endpoints(50), np.random.default_rng(1)
+    chain = np.arange(1, 9, dtype=np.uint64) * np.uint64(0x1234_5678_9ABC_DEF1)
+
+    def place(parameters: dict[str, object], **fields: object) -> int:
+        found = made(PLUGINS["consistent-hash"], parameters, name="h")  # type: ignore[arg-type]
+        assert isinstance(found, Cost)
+        return int(found.cost(asked(50, **fields), eps, 0, rng).argmin())
+
+    by_prefix: dict[str, object] = {"key": "prefix", "prefixBlocks": 3}
+    assert place({}, session="a", user="x") == place({}, session="a", user="y")
+    assert place({}, session="a") != place({}, session="b")
+    assert place({"key": "user"}, user="a", session="1") == place({"key": "user"}, user="a")
+    assert place(by_prefix, hashes=chain[:3]) == place(by_prefix, hashes=chain)
+    assert place(by_prefix, hashes=chain[:2]) != place(by_prefix, hashes=chain)
+
+
+@pytest.mark.parametrize("key", ["session", "user", "prefix"])
+def test_consistent_hash_without_a_key_goes_by_load(key: str) -> None:
+    found = made(PLUGINS["consistent-hash"], {"key": key}, name="h")
+    assert isinstance(found, Cost)
+    eps = endpoints(3, in_flight=[2.0, 0.0, 1.0])
+    assert found.cost(asked(3), eps, 0, np.random.default_rng(1)).tolist() == [2.0, 0.0, 1.0]
 
 
 def test_least_request_costs_are_the_requests_in_flight() -> None:
@@ -163,7 +278,6 @@ def test_costs_equal_a_plain_python_oracle(count: int) -> None:
     for _ in range(50):
         req, eps = random_case(rng, count)
         assert costs("marginal-cost", req, eps) == pytest.approx(marginal_cost_oracle(req, eps))
-        assert costs("weighted-sum", req, eps) == pytest.approx(weighted_sum_oracle(req, eps))
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -173,7 +287,7 @@ def test_costs_do_not_depend_on_the_order_of_endpoints(name: str) -> None:
         req, eps = random_case(rng, 9)
         order = rng.permutation(9)
         moved = permuted(Case(req, eps), order)
-        assert costs(name, *moved) == pytest.approx(np.array(costs(name, req, eps))[order])
+        assert rated(name, *moved) == pytest.approx(np.array(rated(name, req, eps))[order])
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -185,10 +299,10 @@ def test_an_unknown_value_never_improves_a_cost(name: str, column: str) -> None:
     for _ in range(50):
         req, eps = random_case(rng, 6)
         values = rng.random(6) * worst[column]
-        known = costs(name, req, replace(eps, **{column: values}))
+        known = rated(name, req, replace(eps, **{column: values}))
         values = values.copy()
         values[2] = nan
-        assert costs(name, req, replace(eps, **{column: values}))[2] >= known[2] - 1e-12
+        assert rated(name, req, replace(eps, **{column: values}))[2] >= known[2] - 1e-12
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -197,7 +311,7 @@ def test_policies_answer_finite_costs_and_change_nothing(name: str) -> None:
     for count in (1, 3, 30):
         req, eps = random_case(rng, count)
         before = deepcopy((req, eps))
-        found = plugin(name).cost(req, eps, 4, rng)
+        found, _ = profile_of(name).rate(req, eps, 4, rng)
         assert found.shape == (count,)
         assert np.isfinite(found).all()
         assert np.array_equal(req.matched_tokens, before[0].matched_tokens)
@@ -206,7 +320,7 @@ def test_policies_answer_finite_costs_and_change_nothing(name: str) -> None:
             assert np.array_equal(now, then) or np.array_equal(now, then, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["marginal-cost", "weighted-sum"])
+@pytest.mark.parametrize("name", ["marginal-cost", "expected-ttft", "consistent-hash"])
 def test_one_policy_object_follows_changing_scraped_columns(name: str) -> None:
     """What a policy keeps from one Endpoints object must not colour the next one."""
     kept, rng = plugin(name), np.random.default_rng(17)
@@ -217,5 +331,5 @@ def test_one_policy_object_follows_changing_scraped_columns(name: str) -> None:
 
 def test_registry_names_the_policies_there_are() -> None:
     assert [profile_of(name).name for name in POLICIES] == list(POLICIES)
-    with pytest.raises(ValueError, match="'best'; known: marginal-cost, weighted-sum"):
+    with pytest.raises(ValueError, match="'best'; known: marginal-cost, reference-default"):
         profile_of("best")

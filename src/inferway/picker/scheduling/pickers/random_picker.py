@@ -1,0 +1,27 @@
+"""Random picker: any candidate, whatever its rating.
+
+Source: random-picker of the reference picker. `maxNumOfEndpoints` limits how many endpoints an
+answer names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferway.picker.scheduling.select import choose
+
+if TYPE_CHECKING:
+    from inferway.picker.scheduling.contracts import Bools, Floats, Random
+
+
+class RandomPicker:
+    name = "random-picker"
+
+    def __init__(self, max_num_of_endpoints: int | None = None) -> None:
+        self._most = max_num_of_endpoints
+
+    def choose(
+        self, costs: Floats, candidates: Bools | None, rng: Random, *, count: int
+    ) -> list[int]:
+        drawn = rng.random(len(costs))
+        return choose(drawn, candidates, rng, count=min(count, self._most or count))
