@@ -70,7 +70,8 @@ def explain(
     found = fetch(admin, path_of(request_id), query)
     items, reach = found.get("items"), found.get("reach")
     if not isinstance(items, list) or not isinstance(reach, dict):
-        raise typer.Exit(not_ours(admin))
+        typer.echo(not_ours(admin), err=True)
+        raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return

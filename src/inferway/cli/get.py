@@ -113,12 +113,26 @@ def fetch_resources(
     query = {key: value for key, value in wanted.items() if value is not None}
     items = fetch(admin, "/admin/resources", query).get("items")
     if not isinstance(items, list):
-        raise typer.Exit(not_ours(admin))
+        typer.echo(not_ours(admin), err=True)
+        raise typer.Exit(1)
     return items
+
+
+class AdminError(Exception):
+    """There is no answer from the admin API. The text is for people."""
 
 
 def fetch(admin: str, path: str, query: dict[str, str]) -> Document:
     """A JSON document of the admin API; a clear message and exit 1 when it cannot be had."""
+    try:
+        return fetched(admin, path, query)
+    except AdminError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def fetched(admin: str, path: str, query: dict[str, str]) -> Document:
+    """A JSON document of the admin API. AdminError when it cannot be had."""
     import http.client
     import urllib.error
     import urllib.parse
@@ -134,30 +148,28 @@ def fetch(admin: str, path: str, query: dict[str, str]) -> Document:
         with opener.open(url, timeout=TIMEOUT_S) as reply:
             return document(reply.read(), admin)
     except urllib.error.HTTPError as error:
-        typer.echo(document(error.read(), admin).get("error", str(error)), err=True)
+        text = document(error.read(), admin).get("error", str(error))
+        raise AdminError(text) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        typer.echo(
+        raise AdminError(
             f"no gateway answers at {admin}: {error}\n"
-            "hint: start one with `inferway run`, or name it with --admin",
-            err=True,
-        )
-    raise typer.Exit(1)
+            "hint: start one with `inferway run`, or name it with --admin"
+        ) from error
 
 
 def document(data: bytes, admin: str) -> Document:
-    """A JSON object. Exit 1 when it is none: somebody else listens there."""
+    """A JSON object. AdminError when it is none: somebody else listens there."""
     try:
         found = json.loads(data)
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise typer.Exit(not_ours(admin))
+        raise AdminError(not_ours(admin))
     return found
 
 
-def not_ours(admin: str) -> int:
-    typer.echo(f"what answers at {admin} is not inferway's admin API", err=True)
-    return 1
+def not_ours(admin: str) -> str:
+    return f"what answers at {admin} is not inferway's admin API"
 
 
 def not_found(kind: str | None, name: str | None) -> int:

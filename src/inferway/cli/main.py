@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from inferway import __version__
-from inferway.cli import demo_command, explain, get, lora_sync, picker, run, sim, validate
+from inferway.cli import demo_command, explain, get, lora_sync, picker, run, sim, top, validate
 from inferway.cli.rollout.group import app as rollout_app
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command(rich_help_panel="Gateway")(sim.sim)
 app.command(rich_help_panel="Resources")(validate.validate)
 app.command(rich_help_panel="Resources")(get.get)
 app.command(rich_help_panel="Resources")(get.describe)
+app.command(rich_help_panel="Traffic")(top.top)
 app.command(rich_help_panel="Traffic")(explain.explain)
 app.add_typer(rollout_app, name="rollout", rich_help_panel="Resources")
 app.command(rich_help_panel="Parts")(picker.picker)

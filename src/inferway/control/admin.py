@@ -115,6 +115,7 @@ class Admin:
                     - set(self._reconciler.resolver.addresses)
                 ),
                 "envoy_error": view.envoy_error,
+                "picker_up_s": status.up_s if status else None,
                 "picker_error": status.error if status else "",
                 "problems": [
                     {"severity": problem.severity.value, "text": str(problem)}

@@ -42,6 +42,7 @@ from inferway.picker.unix_socket import listening_unix_socket, remove_unix_socke
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inferway.picker.config import PoolStatus
     from inferway.picker.scheduling.contracts import Random
 
 # Young objects are looked at every 20,000 allocations, the middle generation every 400,000.
@@ -187,7 +188,8 @@ class Picker:
         now_s = time.monotonic()
         status = PickerStatus(
             version=self.desk.runtime.config.version,
-            pools=tuple(self.desk.layer.status(name, now_s) for name in self.desk.layer.pools),
+            up_s=now_s - self.desk.ring.started_s,
+            pools=tuple(self._pool_status(name, now_s) for name in self.desk.layer.pools),
             error=error,
             filters=self.server.filters,
             versions=self.metrics.versions.status(),
@@ -201,6 +203,10 @@ class Picker:
             cost_s = time.thread_time() - started_s
             self._page_due_s = now_s + max(PAGE_INTERVAL_MIN_S, PAGE_COST_FACTOR * cost_s)
         return status.model_copy(update={"metrics": self._page})
+
+    def _pool_status(self, pool: str, now_s: float) -> PoolStatus:
+        status = self.desk.layer.status(pool, now_s)
+        return status.model_copy(update={"traffic": self.metrics.traffic(pool)})
 
     async def scrape(self) -> None:
         """Runs the scraper; a new one when its settings change."""

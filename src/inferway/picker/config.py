@@ -147,15 +147,36 @@ class EndpointStatus(_Message):
         default_factory=dict, description="each adapter's base model, as the server tells it"
     )
     in_flight: int = 0
+    pending_tokens: int = Field(
+        default=0, description="uncached prompt tokens sent there whose first token has not come"
+    )
     waiting: float | None = None
     running: float | None = None
     kv_usage_ratio: float | None = None
     picks: int = 0
 
 
+class TrafficStatus(_Message):
+    """Counted since the picker started."""
+
+    outcomes: dict[str, int] = Field(
+        default_factory=dict, description="picks by what came of them; zeros are left out"
+    )
+    prompt_tokens: float = Field(default=0.0, description="of picked requests; estimate")
+    matched_tokens: float = Field(
+        default=0.0, description="those of them that the picked endpoint probably had cached"
+    )
+    ttft: tuple[tuple[float | None, int], ...] = Field(
+        default=(),
+        description="answers by the time to their first byte: upper bound in seconds (None: "
+        "beyond all) and count; empty ones are left out",
+    )
+
+
 class PoolStatus(_Message):
     name: str
     endpoints: tuple[EndpointStatus, ...] = ()
+    traffic: TrafficStatus = TrafficStatus()
     panic: bool = Field(
         default=False, description="so many are ejected that ejections are passed over"
     )
@@ -177,6 +198,7 @@ class VersionStatus(_Message):
 
 class PickerStatus(_Message):
     version: int = Field(description="of the configuration that is in force")
+    up_s: float = Field(default=0.0, description="since the picker started")
     pools: tuple[PoolStatus, ...] = ()
     versions: tuple[VersionStatus, ...] = ()
     filters: int = Field(default=0, description="Envoy processes whose filter is connected")

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from inferway.observability.names import LABEL_VALUES_MAX, OTHER_LABEL
+from inferway.picker.config import TrafficStatus
 from inferway.picker.outcome import OUTCOMES
 from inferway.picker.versions import Versions
 
@@ -82,7 +83,14 @@ class PoolCounters:
     Tokens are the picker's estimates; what engines report is in `ModelCounters`.
     """
 
-    __slots__ = ("matched_tokens", "name", "outcomes", "priorities", "prompt_tokens")
+    __slots__ = (
+        "matched_tokens",
+        "name",
+        "outcomes",
+        "priorities",
+        "prompt_tokens",
+        "ttft_seconds",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -90,12 +98,14 @@ class PoolCounters:
         self.priorities: dict[int, int] = {}  # values come from objectives, so there are few
         self.prompt_tokens = 0.0
         self.matched_tokens = 0.0
+        self.ttft_seconds = Histogram(FIRST_TOKEN_SECONDS)
 
 
 class ModelCounters:
     """One model in one pool: what came of the requests."""
 
     __slots__ = (
+        "_of_pool",
         "cached_tokens",
         "completion_tokens",
         "duration_seconds",
@@ -111,8 +121,9 @@ class ModelCounters:
         "version",
     )
 
-    def __init__(self, pool: str, model: str) -> None:
-        self.pool = pool
+    def __init__(self, pool: PoolCounters, model: str) -> None:
+        self.pool = pool.name
+        self._of_pool = pool.ttft_seconds
         self.model = model
         self.version: VersionCounters | None = None  # while a roll-out measures the pool
         self.requests = 0
@@ -143,6 +154,7 @@ class ModelCounters:
         self.duration_seconds.observe(duration_s)
         if ttft_s:
             self.ttft_seconds.observe(ttft_s)
+            self._of_pool.observe(ttft_s)
         if done.usage:
             completion_tokens = done.completion_tokens
             self.prompt_tokens.observe(float(done.prompt_tokens))
@@ -211,9 +223,9 @@ class PickerMetrics:
                 model = OTHER_LABEL
             else:
                 self._names.add(model)
-        pool = self.pool(pool).name
-        cell = self._models.setdefault((pool, model), ModelCounters(pool, model))
-        cell.version = self.versions.cell(pool, model)
+        counters = self.pool(pool)
+        cell = self._models.setdefault((counters.name, model), ModelCounters(counters, model))
+        cell.version = self.versions.cell(counters.name, model)
         return cell
 
     def measure(self, pools: Iterable[str]) -> None:
@@ -241,3 +253,19 @@ class PickerMetrics:
 
     def models(self) -> list[ModelCounters]:
         return list(self._models.values())
+
+    def traffic(self, pool: str) -> TrafficStatus:
+        """What control hears of a pool's requests."""
+        counters = self.pool(pool)
+        bounds = (*FIRST_TOKEN_SECONDS, None)
+        outcomes = zip(OUTCOMES, counters.outcomes, strict=True)
+        return TrafficStatus(
+            outcomes={outcome.value: count for outcome, count in outcomes if count},
+            prompt_tokens=counters.prompt_tokens,
+            matched_tokens=counters.matched_tokens,
+            ttft=tuple(
+                (bound, count)
+                for bound, count in zip(bounds, counters.ttft_seconds.counts, strict=True)
+                if count
+            ),
+        )

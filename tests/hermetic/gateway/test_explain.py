@@ -1,4 +1,6 @@
-"""A client's `x-request-id` leads to the decision: whole gateway, official client, the command."""
+"""A client's `x-request-id` leads to the decision, and `top` shows the pool: whole gateway,
+official client, the commands.
+"""
 
 from __future__ import annotations
 
@@ -116,3 +118,17 @@ async def test_refused_requests_are_remembered_as_well(gateway: RunningGateway) 
         items = (await reply.json())["items"]
     assert [one["request_id"] for one in items] == [request_id]
     assert (items[0]["model"], items[0]["winner"]) == ("nobody", "")
+
+
+async def test_top_shows_pool_and_endpoints(
+    gateway: RunningGateway, backends: list[SimServer]
+) -> None:
+    await asked(gateway)
+    code, out, err = await command("top", "--once", "--admin", gateway.admin)
+    assert (code, err) == (0, "")
+    titles, pool, _, name, _, *endpoints = out.splitlines()
+    assert titles.split()[:2] == ["POOL", "READY"]
+    assert pool.split()[:2] == ["default/backends", "3/3"]
+    assert name.strip() == "default/backends"
+    assert {line.split()[0] for line in endpoints} == {one.address for one in backends}
+    assert {line.split()[1] for line in endpoints} == {"ready"}

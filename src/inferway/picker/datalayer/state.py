@@ -166,6 +166,7 @@ class DataLayer:
             adapters=answer.adapters,
             parents=dict(answer.parents),
             in_flight=int(columns.in_flight[row]),
+            pending_tokens=int(columns.pending_tokens[row]),
             waiting=_known(float(columns.waiting[row])),
             running=_known(float(columns.running[row])),
             kv_usage_ratio=_known(float(columns.kv_usage_ratio[row])),

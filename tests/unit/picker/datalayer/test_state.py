@@ -142,6 +142,7 @@ def test_status_says_what_is_known_and_nothing_else(layer: DataLayer) -> None:
             models=("m", "t"),
             adapters=("t",),
             in_flight=1,
+            pending_tokens=10,
             waiting=5.0,
             running=1.0,
             kv_usage_ratio=0.5,

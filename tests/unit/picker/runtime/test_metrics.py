@@ -19,7 +19,9 @@ from inferway.picker.metrics import (
     Histogram,
     ModelCounters,
     PickerMetrics,
+    PoolCounters,
 )
+from inferway.picker.outcome import OUTCOMES
 from inferway.picker.protocol import filter_side
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "metric_names.txt"
@@ -155,7 +157,7 @@ async def test_ends_by_cause() -> None:
 
 
 def test_time_per_output_token_is_of_streams_only() -> None:
-    counters = ModelCounters("p", "m")
+    counters = ModelCounters(PoolCounters("p"), "m")
     stream = {"ttft_us": 1_000_000, "duration_us": 3_000_000, "usage": (9, 0, 5)}
     counters.ended(ended(**stream))
     assert len(counters.output_token_seconds) == 0
@@ -202,3 +204,18 @@ async def test_names_people_look_for_are_there(name: str) -> None:
     metrics.model("p", "m").requests += 1
     metrics.pool("p").outcomes[0] += 1
     assert any(key.startswith(name + " ") for key in await page(metrics))
+
+
+def test_traffic_of_a_pool() -> None:
+    metrics = PickerMetrics()
+    counters = metrics.pool("p")
+    counters.outcomes[0], counters.outcomes[3] = 7, 2
+    counters.prompt_tokens, counters.matched_tokens = 100.0, 25.0
+    for model, ttft_us in (("a", 90_000), ("b", 100_000), ("a", 500_000_000)):
+        metrics.model("p", model).ended(ended(ttft_us=ttft_us, duration_us=600_000_000))
+    metrics.model("other", "a").ended(ended(ttft_us=1_000, duration_us=2_000))
+    traffic = metrics.traffic("p")
+    assert traffic.outcomes == {OUTCOMES[0].value: 7, OUTCOMES[3].value: 2}
+    assert (traffic.prompt_tokens, traffic.matched_tokens) == (100.0, 25.0)
+    assert traffic.ttft == ((0.1, 2), (None, 1))
+    assert metrics.traffic("nobody").outcomes == {}
