@@ -42,6 +42,8 @@ class BenchPick:
     hashes: NDArray[np.uint64]
     session: str = ""
     fairness: str = ""
+    received_ns: int = 0
+    streamed: bool = True
 
 
 def scheduler(

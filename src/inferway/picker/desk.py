@@ -121,6 +121,7 @@ class PickDesk:
     def settle(self) -> None:
         """Learns from streams that ended. To be called when the answers of `handle` are sent."""
         ended, self._ended = self._ended, []
+        now_s = self._clock() if ended else 0.0
         for counters, charge, done in ended:
             counters.ended(done)
             if done.end != 0 or done.status >= 400:
@@ -128,7 +129,9 @@ class PickDesk:
             endpoint = done.endpoint
             if endpoint:
                 self._answered(endpoint)
-            if charge is not None and done.usage:
+            if charge is None:
+                continue
+            if done.usage:
                 self.layer.observe_usage(
                     charge.model,
                     end=done.end,
@@ -136,6 +139,7 @@ class PickDesk:
                     prompt_tokens=done.prompt_tokens,
                     completion_tokens=done.completion_tokens,
                 )
+            self.layer.observe_latency(charge, done, now_s)
 
     def drop(self, connection: int) -> None:
         """Releases everything that was charged for the connection."""

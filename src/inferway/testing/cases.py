@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import numpy as np
 
 from inferway.picker.scheduling.contracts import Endpoints, Request
+from inferway.picker.scheduling.engine_constants import SHIPPED, EngineColumns, column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ class Asked:
     prompt_bytes: int = 4_000
     max_tokens: int = 0
     model: str = "llama"
+    streamed: bool = True
     fairness: str = ""
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     received_ns: int = 0
@@ -57,28 +59,30 @@ def endpoints(
     addresses: Sequence[str] | None = None,
     labels: Sequence[Mapping[str, str]] | None = None,
     attributes: Mapping[str, Sequence[float]] | None = None,
+    constants: EngineColumns | None = None,
     **columns: Sequence[float],
 ) -> Endpoints:
     """`columns`: by their names in `Endpoints`; NaN is unknown."""
 
-    def column(name: str, usual: float = 0.0) -> Floats:
+    def given(name: str, usual: float = 0.0) -> Floats:
         return np.array(columns.get(name, [usual] * count), dtype=np.float64)
 
     known = {*LOAD, *SCRAPED, "metrics_age_s", "weight"}
     if unknown := sorted(columns.keys() - known):
         raise TypeError(f"no column of Endpoints: {', '.join(unknown)}")
     return Endpoints(
-        load=np.stack([*map(column, LOAD), np.ones(count)]),
-        waiting=column("waiting"),
-        running=column("running"),
-        kv_usage_ratio=column("kv_usage_ratio"),
-        foreign_requests=column("foreign_requests"),
-        metrics_age_s=column("metrics_age_s"),
+        load=np.stack([*map(given, LOAD), np.ones(count)]),
+        waiting=given("waiting"),
+        running=given("running"),
+        kv_usage_ratio=given("kv_usage_ratio"),
+        foreign_requests=given("foreign_requests"),
+        metrics_age_s=given("metrics_age_s"),
         ready=np.array(ready or [True] * count, dtype=np.bool_),
-        weight=column("weight", 1.0),
+        weight=given("weight", 1.0),
         addresses=tuple(addresses or (f"10.0.{i >> 8}.{i & 255}:8000" for i in range(count))),
         labels=tuple(labels or [{}] * count),
         attributes={name: np.array(values) for name, values in (attributes or {}).items()},
+        constants=constants,
     )
 
 
@@ -119,6 +123,7 @@ def random_case(rng: np.random.Generator, count: int) -> Case:
         return [float(value) for value in rng.integers(0, high, count)]
 
     prompt_tokens = float(rng.integers(1, 100_000))
+    constants = np.array([column(SHIPPED)]).T * rng.uniform(0.2, 5.0, (6, count))
     return Case(
         request(
             count,
@@ -129,6 +134,7 @@ def random_case(rng: np.random.Generator, count: int) -> Case:
         ),
         endpoints(
             count,
+            constants=EngineColumns(constants) if rng.random() < 0.5 else None,
             in_flight=whole(50),
             pending_tokens=whole(50_000),
             context_tokens=whole(400_000),
@@ -151,6 +157,10 @@ def permuted(case: Case, order: Ints) -> Case:
             now[one.name] = {name: column[order] for name, column in value.items()}
         elif isinstance(value, tuple):
             now[one.name] = tuple(value[row] for row in order)
+        elif isinstance(value, EngineColumns):
+            now[one.name] = EngineColumns(value.rows[:, order])
+        elif value is None:
+            continue
         else:
             now[one.name] = value[..., order]
     return Case(

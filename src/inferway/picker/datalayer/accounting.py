@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from inferway._native import Open
-    from inferway.picker.datalayer.table import EndpointTable
+    from inferway.picker.datalayer.table import EndpointTable, Moment
 
 _NO_MODELS: Mapping[str, int] = {}
 
@@ -46,8 +46,27 @@ class Charge:
     uncached_tokens: int
     context_tokens: int
     prompt_bytes: int = 0  # 0: not known (placed by an earlier picker)
+    prompt_tokens: float = 0.0  # estimated; 0: not known
+    waited_s: float = 0.0  # from its arrival to its placement
+    ahead_tokens: float = 0.0  # pending on the endpoint when it was placed
+    streamed: bool = True  # what the client asked for
+    began: Moment | None = None  # its endpoint when a stream began, else when it was placed
+    teaches: bool = True  # false: something that costs do not count delays its first token
     first_seen: bool = False
     site: Site = field(default=_UNPLACED, repr=False)  # set when it is placed
+
+    @property
+    def pairs(self) -> float:
+        """Pairs of tokens that its attention compares: u·(L - u/2)."""
+        uncached = self.uncached_tokens
+        return uncached * max(self.prompt_tokens - uncached / 2.0, 0.0)
+
+    @property
+    def moment(self) -> Moment | None:
+        """Its endpoint now; None when no pool has it any more."""
+        for table, row in self.site.places:
+            return table.moment(row)
+        return None
 
 
 class InFlight:
@@ -92,7 +111,7 @@ class InFlight:
         charge.site = site = self._sites.get(address) or self._site(address)
         pending = 0 if charge.first_seen else charge.uncached_tokens
         for table, row in site.places:
-            table.charge(row, pending, charge.context_tokens)
+            charge.ahead_tokens = table.charge(row, pending, charge.context_tokens)
         models = site.models
         count = models.get(model, 0)
         models[model] = count + 1
@@ -112,8 +131,11 @@ class InFlight:
         if charge is None or charge.first_seen:
             return None
         charge.first_seen = True
+        uncached, pairs = charge.uncached_tokens, charge.pairs
         for table, row in charge.site.places:
-            table.first_token(row, charge.uncached_tokens)
+            table.first_token(row, uncached, pairs)
+            if charge.streamed:
+                charge.began = table.moment(row)
         return charge
 
     def done(self, filter_id: int, stream: int) -> Charge | None:
@@ -141,9 +163,9 @@ class InFlight:
 
     def _unbook(self, charge: Charge) -> None:
         site = charge.site
-        pending = 0 if charge.first_seen else charge.uncached_tokens
+        pending, pairs = (0, 0.0) if charge.first_seen else (charge.uncached_tokens, charge.pairs)
         for table, row in site.places:
-            table.release(row, pending, charge.context_tokens)
+            table.release(row, pending, charge.context_tokens, pairs)
         models = site.models
         left = models[charge.model] - 1
         if left:

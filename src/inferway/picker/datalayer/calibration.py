@@ -133,7 +133,8 @@ class _Endpoint:
 
     def start_anew(self) -> None:
         self.fit = _Fit(_KEEP_ENDPOINT, self.known)
-        self.constants = self.fit.constants()
+        untaught = self.known.inter is _AS_SHIPPED.inter and self.known.first == _AS_SHIPPED.first
+        self.constants = SHIPPED if untaught else self.fit.constants()
         self.inter_token_rows: list[tuple[float, ...]] = []
         self.first_token_rows: list[tuple[float, ...]] = []
         self.taught_s: float | None = None
@@ -159,7 +160,7 @@ class Calibration:
 
     def rebind(self, classes: Mapping[str, str]) -> None:
         """The endpoints there are from now on: address to name of its class. What was learnt of
-        those that stay in their class is kept.
+        those that stay in their class is kept. All but the shipped constants count as changed.
         """
         names = dict.fromkeys(classes.values())
         self._classes = {
@@ -172,7 +173,11 @@ class Calibration:
             for address, name in classes.items()
         }
         self._names = dict(classes)
-        self._changed = dict.fromkeys(self._endpoints)
+        self._changed = {
+            address: None
+            for address, endpoint in self._endpoints.items()
+            if endpoint.constants is not SHIPPED
+        }
 
     def forget(self, address: str) -> None:
         """The engine restarted, and may be another one."""

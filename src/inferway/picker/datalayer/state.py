@@ -20,14 +20,18 @@ from inferway.picker.datalayer.lora import LoraState, PoolLora
 from inferway.picker.datalayer.models import ModelCatalog, Served
 from inferway.picker.datalayer.prefix import BlockIndex, PoolPrefix, PrefixStore
 from inferway.picker.datalayer.readiness import Unready
+from inferway.picker.datalayer.speed_book import SpeedBook
 from inferway.picker.datalayer.table import EndpointTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from inferway._native import Done
     from inferway.picker.config import PoolConfig
+    from inferway.picker.datalayer.accounting import Charge
     from inferway.picker.datalayer.faults import Cause, FaultClass
     from inferway.picker.health_config import HealthConfig
+    from inferway.picker.scheduling.engine_constants import EngineConstants
 
 # End reasons of DONE (docs/pick-protocol.md).
 _COMPLETE = 0
@@ -53,6 +57,7 @@ class DataLayer:
         self.in_flight = InFlight(self._active_changed)
         self.health = HealthBook(self._health_changed)
         self.lora = LoraState(self.in_flight.models_at, self.catalog.is_adapter)
+        self.speeds = SpeedBook(self._constants_changed)
         self.pools: dict[str, PoolData] = {}
         self.engines: dict[str, tuple[EngineMetrics, str]] = {}  # address: names, metrics path
         self._places: dict[str, list[tuple[EndpointTable, int]]] = {}
@@ -88,6 +93,7 @@ class DataLayer:
         self.health.configure(settings)
         for address in self.health.watched:
             self._health_changed(address)
+        self.speeds.configure(configs.values())
 
     def observe_usage(
         self,
@@ -107,6 +113,10 @@ class DataLayer:
                 completion_tokens=completion_tokens,
             )
 
+    def observe_latency(self, charge: Charge, done: Done, now_s: float) -> None:
+        """How long a complete answer took."""
+        self.speeds.learn(charge, done, now_s)
+
     def own_requests(self, address: str) -> float:
         places = self._places.get(address)
         return places[0][0].in_flight(places[0][1]) if places else 0.0
@@ -123,6 +133,7 @@ class DataLayer:
             )
         if self.prefixes.record(address, reading, self.estimates.overall.bytes_per_token):
             self.lora.forget(address)
+            self.speeds.forget(address)
         self.lora.record(address, reading.lora)
 
     def models(self, address: str, answer: Served) -> None:
@@ -196,6 +207,14 @@ class DataLayer:
         for table, row in self._places.get(address, ()):
             table.set_unready(row, Unready.EJECTED, not standing.usable)
             table.set_weight(row, standing.share)
+
+    def _constants_changed(self, changes: Mapping[str, EngineConstants]) -> None:
+        by_table: dict[EndpointTable, list[tuple[int, EngineConstants]]] = {}
+        for address, constants in changes.items():
+            for table, row in self._places.get(address, ()):
+                by_table.setdefault(table, []).append((row, constants))
+        for table, rows in by_table.items():
+            table.set_constants(rows)
 
     def _active_changed(self, address: str, model: str) -> None:
         self.lora.active_changed(address, model)

@@ -11,22 +11,34 @@ which request is behind a charge (accounting.py does) and fetches nothing (scrap
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import numpy as np
 
 from inferway.picker.datalayer.readiness import Readiness
 from inferway.picker.scheduling.contracts import Endpoints
+from inferway.picker.scheduling.engine_constants import EngineColumns, column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from inferway.picker.datalayer.readiness import Unready
+    from inferway.picker.scheduling.engine_constants import EngineConstants
 
 _NO_LABELS: Final[Mapping[str, Mapping[str, str]]] = {}
 _UNKNOWN = float("nan")
 _NEVER = float("-inf")
 _KEPT: Final = ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at")
+_new = tuple.__new__  # takes a third of what the constructor of a named tuple takes
+
+
+class Moment(NamedTuple):
+    """One endpoint, as its decodes feel it. What is prefilled only grows."""
+
+    requests: float
+    context_tokens: float
+    prefilled_tokens: float
+    prefilled_pairs: float
 
 
 class EndpointTable:
@@ -36,6 +48,7 @@ class EndpointTable:
 
     __slots__ = (
         "_ages",
+        "_constants",
         "_context",
         "_foreign",
         "_in_flight",
@@ -43,6 +56,8 @@ class EndpointTable:
         "_load",
         "_pending",
         "_picks",
+        "_prefilled_pairs",
+        "_prefilled_tokens",
         "_running",
         "_scraped_at",
         "_view",
@@ -74,6 +89,8 @@ class EndpointTable:
             cast("memoryview[float]", column.data) for column in self._load
         )
         self._picks = [0] * count
+        self._prefilled_tokens = [0.0] * count
+        self._prefilled_pairs = [0.0] * count
         self._waiting = np.full(count, _UNKNOWN)
         self._running = np.full(count, _UNKNOWN)
         self._kv_usage = np.full(count, _UNKNOWN)
@@ -82,6 +99,7 @@ class EndpointTable:
         self._ages = np.full(count, np.inf)
         self.readiness = Readiness(count, panic_ratio)
         self._weight = np.ones(count)
+        self._constants: EngineColumns | None = None
         self._view: Endpoints | None = None
 
     def __len__(self) -> int:
@@ -101,23 +119,30 @@ class EndpointTable:
                 weight=self._weight,
                 addresses=self.addresses,
                 labels=self.labels,
+                constants=self._constants,
             )
         return self._view
 
-    def charge(self, row: int, uncached_tokens: int, context_tokens: int) -> None:
-        """Books a request that is about to be sent to the endpoint."""
+    def charge(self, row: int, uncached_tokens: int, context_tokens: int) -> float:
+        """Books a request that is about to be sent to the endpoint. The tokens pending before."""
+        ahead = self._pending[row]
         self._in_flight[row] += 1.0
-        self._pending[row] += uncached_tokens
+        self._pending[row] = ahead + uncached_tokens
         self._context[row] += context_tokens
+        return ahead
 
-    def first_token(self, row: int, uncached_tokens: int) -> None:
-        """The prompt of a charged request has been computed."""
+    def first_token(self, row: int, uncached_tokens: int, pairs: float = 0.0) -> None:
+        """The prompt of a charged request has been computed, with so many pairs of tokens."""
         left = self._pending[row] - uncached_tokens
         if left < 0.0:
             raise ArithmeticError(f"pending_tokens of {self.addresses[row]} below zero: {left}")
         self._pending[row] = left
+        self._prefilled_tokens[row] += uncached_tokens
+        self._prefilled_pairs[row] += pairs
 
-    def release(self, row: int, uncached_tokens: int, context_tokens: int) -> None:
+    def release(
+        self, row: int, uncached_tokens: int, context_tokens: int, pairs: float = 0.0
+    ) -> None:
         """A charged request has ended. `uncached_tokens` is 0 when its first token was seen."""
         requests = self._in_flight[row] - 1.0
         context = self._context[row] - context_tokens
@@ -130,6 +155,8 @@ class EndpointTable:
         self._in_flight[row] = requests
         self._pending[row] = pending
         self._context[row] = context
+        self._prefilled_tokens[row] += uncached_tokens
+        self._prefilled_pairs[row] += pairs
 
     def count_pick(self, row: int) -> None:
         self._picks[row] += 1
@@ -143,6 +170,18 @@ class EndpointTable:
     def accounting(self, row: int) -> tuple[float, float, float]:
         """(in flight, pending tokens, context tokens) of one endpoint."""
         return self._in_flight[row], self._pending[row], self._context[row]
+
+    def moment(self, row: int) -> Moment:
+        """What makes decodes slow there, now."""
+        return _new(
+            Moment,
+            (
+                self._in_flight[row],
+                self._context[row],
+                self._prefilled_tokens[row],
+                self._prefilled_pairs[row],
+            ),
+        )
 
     def clear_accounting(self) -> None:
         self._load[:3] = 0.0
@@ -191,6 +230,15 @@ class EndpointTable:
         self._weight = _with(self._weight, row, weight)
         self._view = None
 
+    def set_constants(self, changes: Iterable[tuple[int, EngineConstants]]) -> None:
+        """What calibration learnt, by row."""
+        columns = self._constants or EngineColumns.shipped(len(self.addresses))
+        rows = columns.rows.copy()
+        for row, constants in changes:
+            rows[:, row] = column(constants)
+        self._constants = EngineColumns(rows)
+        self._view = None
+
     def rebuilt(
         self,
         addresses: Iterable[str],
@@ -208,6 +256,8 @@ class EndpointTable:
             table._load[:, new] = self._load[:, old]
             for row, before in kept:
                 table._picks[row] = self._picks[before]
+                table._prefilled_tokens[row] = self._prefilled_tokens[before]
+                table._prefilled_pairs[row] = self._prefilled_pairs[before]
             for name in _KEPT:
                 getattr(table, name)[new] = getattr(self, name)[old]
         return table

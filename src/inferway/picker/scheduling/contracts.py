@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inferway.picker.scheduling.engine_constants import EngineColumns
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -45,6 +47,8 @@ class PickRequest(Protocol):
     def max_tokens(self) -> int: ...
     @property
     def model(self) -> str: ...
+    @property
+    def streamed(self) -> bool: ...
     @property
     def fairness(self) -> str: ...
     @property
@@ -120,6 +124,7 @@ class Endpoints:
     addresses: tuple[str, ...]  # ip:port or [ip6]:port; what identifies an endpoint over time
     labels: tuple[Mapping[str, str], ...]
     attributes: Mapping[str, Floats] = field(default_factory=dict)  # further scraped values
+    constants: EngineColumns | None = None  # learnt of the engines; None: as shipped everywhere
 
     @property
     def in_flight(self) -> Floats:

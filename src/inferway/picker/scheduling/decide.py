@@ -18,6 +18,7 @@ import numpy as np
 from numpy import multiply
 
 from inferway.picker.datalayer.accounting import Charge
+from inferway.picker.datalayer.lora import RESIDENT
 from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.scheduling.contracts import Request
 from inferway.picker.scheduling.profile import Removal
@@ -98,7 +99,7 @@ class PoolScheduler:
         self._rng: Random = rng if recorder is None else recorder.tape
         self._count = fallback_max + 1
         self._sequence = 0
-        self._aged_at_s = float("-inf")
+        self._aged_at_s = self._now_s = float("-inf")
         self._view = data.table.view()
         self._revision = -1  # of the catalog, for which `_models` holds
         self._models: dict[str, _Model] = {}
@@ -134,6 +135,7 @@ class PoolScheduler:
         if now_s >= layer.health.due_s:
             layer.health.advance(now_s)
         view = table.view()
+        self._now_s = now_s
         if view is not self._view or not 0.0 <= now_s - self._aged_at_s < _AGES_REFRESH_S:
             table.refresh_ages(now_s)
             self._aged_at_s = now_s
@@ -184,7 +186,12 @@ class PoolScheduler:
             uncached, context = min(uncached, _TOKENS_MAX), _TOKENS_MAX
         self._sequence += 1
         table.count_pick(row)
-        charge = Charge(address, model, uncached, context, pick.prompt_bytes)
+        waited_s = self._now_s - pick.received_ns * 1e-9
+        charge = Charge(address, model, uncached, context, pick.prompt_bytes, prompt, waited_s)
+        if not pick.streamed:
+            charge.streamed, charge.began = False, table.moment(row)
+        if tiers is not None:
+            charge.teaches = tiers.item(row) == RESIDENT
         layer.in_flight.place(filter_id, pick.stream, charge)
         if layer.health.watched:  # the ages are of now
             layer.health.placed(address, (filter_id, pick.stream), self._aged_at_s)

@@ -56,8 +56,22 @@ class EngineColumns:
     def of(cls, constants: Sequence[EngineConstants]) -> EngineColumns:
         return cls(np.array([column(one) for one in constants]).reshape(-1, 6).T.copy())
 
+    @classmethod
+    def shipped(cls, count: int) -> EngineColumns:
+        return cls(np.repeat(np.array([column(SHIPPED)]).T, count, axis=1))
+
     def __len__(self) -> int:
         return len(self.rows[0])
+
+    @property
+    def first(self) -> EngineConstants:
+        """Of the first endpoint."""
+        token_s, attention_s, first_token_s, step_s, context_token_s, sequence_s = self.rows[
+            :, 0
+        ].tolist()
+        return EngineConstants(
+            1.0 / token_s, attention_s, first_token_s, step_s, context_token_s, sequence_s
+        )
 
     @property
     def prefill_token_s(self) -> Floats:

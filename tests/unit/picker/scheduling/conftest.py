@@ -55,6 +55,8 @@ class FakePick:
     model: str = "llama"
     session: str = ""
     fairness: str = ""
+    received_ns: int = 0
+    streamed: bool = True
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
 

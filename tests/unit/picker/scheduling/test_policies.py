@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from inferway.picker.scheduling.contracts import Cost, Endpoints, Request
-from inferway.picker.scheduling.engine_constants import EngineConstants
-from inferway.picker.scheduling.marginal_cost import MarginalCost
+from inferway.picker.scheduling.engine_constants import (
+    SHIPPED,
+    EngineColumns,
+    EngineConstants,
+    column,
+)
 from inferway.picker.scheduling.plugins import made
 from inferway.picker.scheduling.registry import PLUGINS, POLICIES, profile_of
 from inferway.testing import Asked, Case, endpoints, permuted, random_case, request
@@ -26,6 +30,10 @@ def plugin(name: str) -> Cost:
     return made
 
 
+def with_constants(eps: Endpoints, constants: list[EngineConstants]) -> Endpoints:
+    return replace(eps, constants=EngineColumns.of(constants))
+
+
 def costs(name: str, req: Request, eps: Endpoints, sequence: int = 0) -> list[float]:
     return plugin(name).cost(req, eps, sequence, np.random.default_rng(7)).tolist()
 
@@ -38,16 +46,19 @@ def rated(policy: str, req: Request, eps: Endpoints) -> list[float]:
 def marginal_cost_oracle(req: Request, eps: Endpoints) -> list[float]:
     found = []
     for i in range(len(eps)):
+        token, pair, first, step, context, sequence = (
+            column(SHIPPED) if eps.constants is None else eps.constants.rows[:, i].tolist()
+        )
         length, uncached = req.prompt_tokens, req.prompt_tokens - req.matched_tokens[i]
-        own = uncached / 31_000 + 1.3e-9 * uncached * (length - uncached / 2)
-        wait = eps.pending_tokens[i] / 31_000
-        itl = 7.7e-3 + 76e-9 * eps.context_tokens[i] + 8e-6 * eps.in_flight[i]
-        cost = 4 * (wait + own) + req.output_tokens * itl + eps.in_flight[i] * own
+        own = uncached * token + pair * uncached * (length - uncached / 2)
+        wait = eps.pending_tokens[i] * token
+        itl = step + context * eps.context_tokens[i] + sequence * eps.in_flight[i]
+        cost = 4 * (first + wait + own) + req.output_tokens * itl + eps.in_flight[i] * own
         if req.adapter_tier is not None:
             cost += {0: 0.0, 1: 0.02, 2: 0.04, 3: 5.0}[int(req.adapter_tier[i])]
         foreign, usage = eps.foreign_requests[i], eps.kv_usage_ratio[i]
         strangers = 8.0 if isnan(foreign) else max(0.0, foreign - 4)
-        cost += strangers * (4 * 1000 / 31_000 + 200 * (8e-6 + 76e-9 * 1200))
+        cost += strangers * (4 * 1000 * token + 200 * (sequence + context * 1200))
         usage = 0.9 if isnan(usage) else min(usage, 0.99)
         cost += max(0.0, usage - 0.8) / (1 - usage)
         found.append(cost)
@@ -57,24 +68,28 @@ def marginal_cost_oracle(req: Request, eps: Endpoints) -> list[float]:
 @pytest.mark.parametrize(
     ("state", "req", "expected"),
     [
-        # Idle, nothing cached: 4·(1000/31000 + 1.3e-9·1000·500) + 200·7.7e-3.
-        ({}, {}, 4 * (1000 / 31_000 + 0.00065) + 1.54),
+        # Idle, nothing cached: 4·(0.025 + 1000/31000 + 1.3e-9·1000·500) + 200·7.7e-3.
+        ({}, {}, 0.1 + 4 * (1000 / 31_000 + 0.00065) + 1.54),
         # 900 of 1000 cached: u = 100.
-        ({}, {"matched_tokens": [900.0]}, 4 * (100 / 31_000 + 1.3e-9 * 100 * 950) + 1.54),
+        ({}, {"matched_tokens": [900.0]}, 0.1 + 4 * (100 / 31_000 + 1.3e-9 * 100 * 950) + 1.54),
         # 3100 tokens ahead cost 0.1 s, four times.
         (
             {"pending_tokens": [3100.0]},
             {"matched_tokens": [999.0]},
-            0.4 + 4 * (1 / 31_000 + 1.3e-6) + 1.54,
+            0.1 + 0.4 + 4 * (1 / 31_000 + 1.3e-6) + 1.54,
         ),
         # Ten decodes: 8 µs each per token, and each is stalled by the prefill.
         (
             {"in_flight": [10.0]},
             {},
-            (4 + 10) * (1000 / 31_000 + 0.00065) + 200 * (7.7e-3 + 80e-6),
+            0.1 + (4 + 10) * (1000 / 31_000 + 0.00065) + 200 * (7.7e-3 + 80e-6),
         ),
         # 100,000 context tokens: 7.6 ms per token.
-        ({"context_tokens": [100_000.0]}, {"output_tokens": 10.0}, 4 * 0.0329080645 + 10 * 15.3e-3),
+        (
+            {"context_tokens": [100_000.0]},
+            {"output_tokens": 10.0},
+            0.1 + 4 * 0.0329080645 + 10 * 15.3e-3,
+        ),
     ],
 )
 def test_marginal_cost_worked_numbers(
@@ -84,10 +99,41 @@ def test_marginal_cost_worked_numbers(
     assert found == [pytest.approx(expected, rel=1e-6)]
 
 
-def test_marginal_cost_uses_the_constants_it_is_given() -> None:
-    slow = MarginalCost(EngineConstants(prefill_tokens_per_s=100.0, attention_s=0.0, step_s=0.0))
-    found = slow.cost(request(1), endpoints(1), 0, np.random.default_rng(1))
-    assert found.tolist() == [pytest.approx(4 * 10.0)]
+def test_marginal_cost_uses_the_constants_of_each_endpoint() -> None:
+    slow = EngineConstants(prefill_tokens_per_s=100.0, attention_s=0.0, step_s=0.0)
+    late = EngineConstants(first_token_s=1.025)
+    unlike = with_constants(endpoints(3), [slow, SHIPPED, late])
+    assert costs("marginal-cost", request(3), unlike) == [
+        pytest.approx(0.1 + 4 * 10.0),
+        pytest.approx(0.1 + 4 * (1000 / 31_000 + 0.00065) + 1.54),
+        pytest.approx(4.1 + 4 * (1000 / 31_000 + 0.00065) + 1.54),
+    ]
+    alike = with_constants(endpoints(2), [slow, slow])
+    assert costs("marginal-cost", request(2), alike) == [pytest.approx(0.1 + 4 * 10.0)] * 2
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 700])
+def test_marginal_cost_of_unlike_endpoints_is_that_of_each_alone(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for _ in range(5):
+        case = random_case(rng, count)
+        constants = [
+            EngineConstants(*(np.array(column(SHIPPED)) * rng.uniform(0.2, 5.0, 6)).tolist())
+            for _ in range(count)
+        ]
+        found = costs("marginal-cost", case.request, with_constants(case.endpoints, constants))
+        for row in range(0, count, 7):
+            same = with_constants(case.endpoints, [constants[row]] * count)
+            alone = costs("marginal-cost", case.request, same)
+            assert found[row] == pytest.approx(alone[row], rel=1e-9)
+
+
+def test_marginal_cost_follows_constants_that_change() -> None:
+    cost, rng = plugin("marginal-cost"), np.random.default_rng(1)
+    before = cost.cost(request(2), endpoints(2), 0, rng).tolist()
+    slower = with_constants(endpoints(2), [SHIPPED, EngineConstants(step_s=1.0)])
+    after = cost.cost(request(2), slower, 1, rng).tolist()
+    assert after == [pytest.approx(before[0]), pytest.approx(before[1] + 200 * (1.0 - 7.7e-3))]
 
 
 def test_marginal_cost_prices_adapters_by_tier() -> None:
@@ -315,8 +361,10 @@ def test_policies_answer_finite_costs_and_change_nothing(name: str) -> None:
         assert found.shape == (count,)
         assert np.isfinite(found).all()
         assert np.array_equal(req.matched_tokens, before[0].matched_tokens)
-        for column in fields(Endpoints):
-            now, then = getattr(eps, column.name), getattr(before[1], column.name)
+        for one in fields(Endpoints):
+            now, then = getattr(eps, one.name), getattr(before[1], one.name)
+            if one.name == "constants" and now is not None:
+                now, then = now.rows, then.rows
             assert np.array_equal(now, then) or np.array_equal(now, then, equal_nan=True)
 
 
