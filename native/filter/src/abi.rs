@@ -93,6 +93,14 @@ extern "C" {
         body_type: u32,
         data: Buffer,
     ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_send_response_data(
+        filter: *mut c_void,
+        data: Buffer,
+        end: bool,
+    );
+    pub fn envoy_dynamic_module_callback_http_get_upstream_hosts_attempted_size(
+        filter: *mut c_void,
+    ) -> usize;
     pub fn envoy_dynamic_module_callback_http_drain_body(
         filter: *mut c_void,
         body_type: u32,

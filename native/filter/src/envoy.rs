@@ -78,6 +78,12 @@ pub trait Stream {
     /// A value that other filters on the same stream can read.
     fn set_state(&self, key: &str, value: &[u8]) -> bool;
     fn state<R>(&self, key: &str, read: impl FnOnce(Option<&[u8]>) -> R) -> R;
+    /// Servers that the request was sent to, so far.
+    fn upstream_attempts(&self) -> usize;
+    /// Adds to the end of the piece of the response body that arrived with this event.
+    fn append_response_body(&self, bytes: &[u8]);
+    /// Sends a piece of a response whose headers were sent. Not while a piece of it passes.
+    fn send_response_data(&self, bytes: &[u8]);
     fn upstream_address(&self) -> Option<String>;
     fn response_details(&self) -> Option<String>;
     fn waker(&self) -> Self::Wake;

@@ -25,6 +25,10 @@ pub struct FakeStream {
     pub received_is_buffered: Cell<bool>,
     pub state: RefCell<HashMap<String, Vec<u8>>>,
     pub upstream: RefCell<Option<String>>,
+    pub attempts: Cell<usize>,
+    /// What was added to the response, and what was sent besides.
+    pub added: RefCell<Vec<u8>>,
+    pub sent: RefCell<Vec<u8>>,
     pub wakes: Sender<u64>,
     pub counted: RefCell<Vec<(Counter, u64)>>,
     pub replies: RefCell<Vec<LocalReply>>,
@@ -47,6 +51,9 @@ impl FakeStream {
             received_is_buffered: Cell::default(),
             state: RefCell::default(),
             upstream: RefCell::default(),
+            attempts: Cell::default(),
+            added: RefCell::default(),
+            sent: RefCell::default(),
             wakes,
             counted: RefCell::default(),
             replies: RefCell::default(),
@@ -164,6 +171,18 @@ impl Stream for FakeStream {
 
     fn state<R>(&self, key: &str, read: impl FnOnce(Option<&[u8]>) -> R) -> R {
         read(self.state.borrow().get(key).map(Vec::as_slice))
+    }
+
+    fn upstream_attempts(&self) -> usize {
+        self.attempts.get()
+    }
+
+    fn append_response_body(&self, bytes: &[u8]) {
+        self.added.borrow_mut().extend_from_slice(bytes);
+    }
+
+    fn send_response_data(&self, bytes: &[u8]) {
+        self.sent.borrow_mut().extend_from_slice(bytes);
     }
 
     fn upstream_address(&self) -> Option<String> {

@@ -338,7 +338,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     // SAFETY: the pointers are Envoy's.
     unsafe {
         with_pick(envoy, module, |pick, stream, shared| {
-            pick.response_headers(stream, shared, end)
+            pick.response_headers(stream, shared, end);
         });
     }
     HeadersStatus::Continue
@@ -353,7 +353,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     // SAFETY: the pointers are Envoy's.
     unsafe {
         with_pick(envoy, module, |pick, stream, shared| {
-            pick.response_body(stream, shared, end)
+            pick.response_body(stream, shared, end);
         });
     }
     BodyStatus::Continue
@@ -367,7 +367,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     // SAFETY: the pointers are Envoy's.
     unsafe {
         with_pick(envoy, module, |pick, _, shared| {
-            pick.response_trailers(shared)
+            pick.response_trailers(shared);
         })
     };
     TrailersStatus::Continue
@@ -410,8 +410,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
 ) -> u32 {
     // SAFETY: the pointers are Envoy's, and it lends the details for the duration of the hook.
     unsafe {
-        with_pick(envoy, module, |pick, _, _| {
-            pick.local_reply(&String::from_utf8_lossy(details.bytes()));
+        with_pick(envoy, module, |pick, stream, _| {
+            pick.local_reply(stream, &String::from_utf8_lossy(details.bytes()));
         });
     }
     0

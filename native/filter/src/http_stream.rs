@@ -311,6 +311,33 @@ impl Stream for HttpStream<'_> {
         read(got.then(|| unsafe { value.bytes() }))
     }
 
+    fn upstream_attempts(&self) -> usize {
+        // SAFETY: the filter object is valid (see `new`).
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_get_upstream_hosts_attempted_size(self.filter)
+        }
+    }
+
+    fn append_response_body(&self, bytes: &[u8]) {
+        let data = Buffer::of(bytes);
+        // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_append_body(
+                self.filter,
+                abi::RECEIVED_RESPONSE_BODY,
+                data,
+            )
+        };
+    }
+
+    fn send_response_data(&self, bytes: &[u8]) {
+        let data = Buffer::of(bytes);
+        // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_send_response_data(self.filter, data, false)
+        }
+    }
+
     fn upstream_address(&self) -> Option<String> {
         self.attribute(abi::ATTRIBUTE_UPSTREAM_ADDRESS)
     }

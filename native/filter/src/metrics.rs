@@ -17,10 +17,12 @@ pub enum Counter {
     LateAnswers,
     MalformedRequests,
     TooLargeRequests,
+    TruncatedStreams,
+    BrokenStreams,
     Panics,
 }
 
-pub const COUNTERS: [(Counter, &str); 9] = [
+pub const COUNTERS: [(Counter, &str); 11] = [
     (Counter::Picks, "inferway_picks_total"),
     (Counter::Endpoints, "inferway_pick_endpoints_total"),
     (Counter::Rejects, "inferway_pick_rejects_total"),
@@ -35,6 +37,11 @@ pub const COUNTERS: [(Counter, &str); 9] = [
         Counter::TooLargeRequests,
         "inferway_too_large_requests_total",
     ),
+    (
+        Counter::TruncatedStreams,
+        "inferway_truncated_streams_total",
+    ),
+    (Counter::BrokenStreams, "inferway_broken_streams_total"),
     (Counter::Panics, "inferway_filter_panics_total"),
 ];
 

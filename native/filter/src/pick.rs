@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use inferway_wire::protocol::Pick;
+use inferway_wire::protocol::{Done, Pick};
 use inferway_wire::request::Kind;
 
 use crate::clock::monotonic_ns;
@@ -21,7 +21,7 @@ use crate::link::Link;
 use crate::metrics::Counter;
 use crate::rename::Body;
 use crate::reply;
-use crate::response::{Report, Watch};
+use crate::response::{Broken, Report, Watch};
 use crate::route::parse_length;
 use crate::streams::{Answer, Begun};
 use crate::writer::{self, Duty};
@@ -235,7 +235,7 @@ impl PickFilter {
         let mut body = Body::new(model_range, length);
         let number = shared.link.next_stream();
         let (pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
-        let watch = Watch::new(number, pick.received_ns);
+        let watch = Watch::new(number, pick.received_ns, kind);
         let fallback = pool.rewrites.target(&pick.model, number).map(str::to_owned);
         let hold_ns = shared.config.hold_ms * MS;
         let duty = writer::take(&*shared.link, number);
@@ -359,10 +359,17 @@ impl PickFilter {
         }
     }
 
-    /// Envoy or another filter answers instead of a server.
-    pub fn local_reply(&self, details: &str) {
-        if let Some(picked) = &mut *self.picked.borrow_mut() {
-            picked.watch.local_reply(details);
+    /// Envoy or another filter answers instead of a server; or it is about to cut a response that has
+    /// begun, and this is the last that its client hears.
+    pub fn local_reply<S: Stream>(&self, stream: &S, details: &str) {
+        let broken = {
+            let mut picked = self.picked.borrow_mut();
+            let picked = picked.as_mut().filter(|picked| picked.phase != Phase::Over);
+            picked.and_then(|picked| picked.watch.local_reply(details))
+        };
+        if let Some(broken) = broken {
+            stream.count(Counter::BrokenStreams, 1);
+            stream.send_response_data(&reply::broken_stream(broken));
         }
     }
 
@@ -371,14 +378,19 @@ impl PickFilter {
             if let Some(endpoint) = stream.upstream_address() {
                 watch.endpoint = endpoint;
             }
+            watch.attempts = stream.upstream_attempts();
             stream.response_headers(|headers| watch.headers(headers, end, monotonic_ns()))
         });
     }
 
     pub fn response_body<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>, end: bool) {
-        self.watch(shared, |watch| {
+        let truncated = self.watch(shared, |watch| {
             stream.received_response_body(|pieces| watch.body(pieces, end, monotonic_ns))
         });
+        if let Some(broken) = truncated {
+            stream.count(Counter::TruncatedStreams, 1);
+            stream.append_response_body(&reply::broken_stream(broken));
+        }
     }
 
     pub fn response_trailers<W: Wake>(&self, shared: &PickShared<W>) {
@@ -393,20 +405,29 @@ impl PickFilter {
         self.write_out(shared);
     }
 
-    /// Lets the watch see an event of a stream that is not over, and passes on what it reports.
-    fn watch<W: Wake>(&self, shared: &PickShared<W>, see: impl FnOnce(&mut Watch) -> Report) {
+    /// Lets the watch see an event of a stream that is not over, and passes on what it reports. Says
+    /// when an event stream ended without saying how.
+    fn watch<W: Wake>(
+        &self,
+        shared: &PickShared<W>,
+        see: impl FnOnce(&mut Watch) -> Report,
+    ) -> Option<Broken> {
         let mut picked = self.picked.borrow_mut();
-        let Some(picked) = picked.as_mut().filter(|picked| picked.phase != Phase::Over) else {
-            return;
-        };
+        let picked = picked
+            .as_mut()
+            .filter(|picked| picked.phase != Phase::Over)?;
         match see(&mut picked.watch) {
             Report::Nothing => {}
             Report::First(first) => shared.link.first(first, &picked.watch.endpoint),
             Report::Done(done) => {
                 picked.phase = Phase::Over;
                 shared.link.end(&done);
+                if done.fault == Done::TRUNCATED {
+                    return picked.watch.truncated();
+                }
             }
         }
+        None
     }
 }
 

@@ -247,7 +247,7 @@ fn refuses_with_the_picker_s_words() {
     let done = bench.done();
     assert_eq!((done.end, done.status), (Done::LOCAL, 429));
     // The reply passes the filter itself on its way out.
-    bench.filter.local_reply("inferway_rejected");
+    bench.filter.local_reply(&bench.stream, "inferway_rejected");
     bench
         .filter
         .response_headers(&bench.stream, &bench.shared, false);
@@ -273,7 +273,9 @@ fn an_answer_that_comes_after_envoy_s_own_reply_is_not_used() {
     let stream = bench.start().stream;
     bench.connection.send(&endpoints(stream));
     bench.woken.recv_timeout(WAIT).expect("woken");
-    bench.filter.local_reply("request_overall_timeout");
+    bench
+        .filter
+        .local_reply(&bench.stream, "request_overall_timeout");
     bench.filter.scheduled(&bench.stream, &bench.shared);
     assert_eq!(bench.stream.resumed.get(), 0);
     bench.stream.set_response(&[(":status", "408")]);
@@ -282,4 +284,88 @@ fn an_answer_that_comes_after_envoy_s_own_reply_is_not_used() {
         .response_headers(&bench.stream, &bench.shared, true);
     let done = bench.done();
     assert_eq!((done.end, done.status, done.flags), (Done::LOCAL, 408, 0));
+}
+
+const STREAM: &[(&str, &str)] = &[(":status", "200"), ("content-type", "text/event-stream")];
+
+/// A chat whose event stream has begun, as far as the server.
+fn streaming() -> Bench {
+    let mut bench = Bench::new(&[(":path", "/v1/chat/completions")]);
+    let stream = bench.start().stream;
+    bench.answer(&endpoints(stream));
+    bench.stream.set_response(STREAM);
+    bench.stream.attempts.set(2);
+    bench
+        .filter
+        .response_headers(&bench.stream, &bench.shared, false);
+    bench
+        .stream
+        .receive(&[b"data: {\"finish_reason\":null}\n\n"]);
+    bench
+        .filter
+        .response_body(&bench.stream, &bench.shared, false);
+    bench
+}
+
+#[test]
+fn a_stream_that_just_ends_gets_an_error_and_is_no_success() {
+    let mut bench = streaming();
+    bench.stream.receive(&[]);
+    bench
+        .filter
+        .response_body(&bench.stream, &bench.shared, true);
+    let added = String::from_utf8(bench.stream.added.take()).expect("text");
+    assert!(added.contains("stream_truncated"), "{added}");
+    let done = bench.done();
+    assert_eq!(
+        (done.end, done.fault),
+        (Done::SERVER_FAILED, Done::TRUNCATED)
+    );
+    assert_eq!((done.finish, done.attempts), (0, 2));
+}
+
+#[test]
+fn a_stream_that_is_finished_is_left_alone() {
+    let mut bench = streaming();
+    bench.stream.receive(&[b"data: [DONE]\n\n"]);
+    bench
+        .filter
+        .response_body(&bench.stream, &bench.shared, true);
+    assert_eq!(bench.stream.added.borrow().len(), 0);
+    let done = bench.done();
+    assert_eq!((done.end, done.fault), (Done::COMPLETE, 0));
+    assert_eq!(done.finish, Done::FINISHED);
+}
+
+#[test]
+fn the_last_that_a_client_hears_of_a_broken_stream_is_why() {
+    for (details, code, fault) in [
+        (
+            "upstream_reset_after_response_started{x}",
+            "stream_interrupted",
+            Done::RESET,
+        ),
+        ("stream_idle_timeout", "stream_timeout", Done::IDLE),
+    ] {
+        let mut bench = streaming();
+        bench.filter.local_reply(&bench.stream, details);
+        let sent = String::from_utf8(bench.stream.sent.take()).expect("text");
+        assert!(sent.contains(code), "{sent}");
+        bench
+            .filter
+            .over(&bench.shared, || Some(details.to_owned()));
+        let done = bench.done();
+        assert_eq!((done.end, done.fault), (Done::SERVER_FAILED, fault));
+    }
+}
+
+#[test]
+fn what_ends_a_stream_besides_its_server_is_not_the_server_s_fault() {
+    let mut bench = streaming();
+    bench.filter.local_reply(&bench.stream, "ext_proc_error");
+    assert_eq!(bench.stream.sent.borrow().len(), 0);
+    bench.filter.over(&bench.shared, || {
+        Some("downstream_remote_disconnect".to_owned())
+    });
+    assert_eq!(bench.done().fault, 0);
 }

@@ -3,10 +3,11 @@
 //! OpenAI's error object everywhere, Anthropic's on `/messages`. Texts given by others (model names,
 //! the picker's messages) go through a JSON encoder.
 
-use inferway_wire::protocol::Reject;
+use inferway_wire::protocol::{Done, Reject};
 use inferway_wire::request::{Kind, Malformed};
 
 use crate::envoy::LocalReply;
+use crate::response::Broken;
 
 /// Why a request was dropped: our name, and those of the endpoint pickers that clients know.
 const DROPPED_REASON_HEADERS: [&str; 3] = [
@@ -179,6 +180,53 @@ pub fn internal_error(api: Kind) -> LocalReply {
     problem.reply(api, "inferway_internal_error")
 }
 
+/// What ends an event stream that broke: an event of the stream's own API.
+pub fn broken_stream(broken: Broken) -> Vec<u8> {
+    let (code, message) = match broken.fault {
+        Done::TRUNCATED => (
+            "stream_truncated",
+            "The model server ended the stream before it was complete.",
+        ),
+        Done::IDLE => (
+            "stream_timeout",
+            "The model server sent nothing for too long, so the stream was ended.",
+        ),
+        _ => (
+            "stream_interrupted",
+            "The connection to the model server broke before the stream was complete.",
+        ),
+    };
+    let problem = Problem {
+        status: 502,
+        kind: "server_error",
+        message,
+        param: None,
+        code: Some(code),
+    };
+    let mut event = Vec::with_capacity(256);
+    if !broken.between_events {
+        event.extend_from_slice(b"\n\n");
+    }
+    match broken.kind {
+        Kind::Messages => event.extend_from_slice(b"event: error\ndata: "),
+        // What this API's own event says, and the object by which its SDK knows an error.
+        Kind::Responses => {
+            event.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"code\":");
+            put_json(&mut event, code);
+            event.extend_from_slice(b",\"message\":");
+            put_json(&mut event, message);
+            event.extend_from_slice(b",\"param\":null,\"sequence_number\":0,");
+            event.extend_from_slice(&problem.body(broken.kind)[1..]);
+            event.extend_from_slice(b"\n\n");
+            return event;
+        }
+        _ => event.extend_from_slice(b"data: "),
+    }
+    event.extend_from_slice(&problem.body(broken.kind));
+    event.extend_from_slice(b"\n\n");
+    event
+}
+
 /// A rejection by the picker. A status that is not an error status is taken as 503.
 pub fn rejected(api: Kind, reject: &Reject) -> LocalReply {
     let problem = Problem {
@@ -293,6 +341,31 @@ mod tests {
             "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\
              \"message\":\"You must provide a model parameter.\"}}"
         );
+    }
+
+    #[test]
+    fn a_broken_stream_is_told_in_the_words_of_its_api() {
+        let event = |kind, fault, between_events| {
+            let broken = Broken {
+                kind,
+                fault,
+                between_events,
+            };
+            String::from_utf8(broken_stream(broken)).expect("text")
+        };
+        assert_eq!(
+            event(Kind::Chat, Done::TRUNCATED, true),
+            "data: {\"error\":{\"message\":\"The model server ended the stream before it was \
+             complete.\",\"type\":\"server_error\",\"param\":null,\"code\":\"stream_truncated\"}}\n\n"
+        );
+        let cut = event(Kind::Messages, Done::RESET, false);
+        assert!(cut.starts_with("\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{"));
+        let event = event(Kind::Responses, Done::IDLE, true);
+        let json = event.trim_end().strip_prefix("event: error\ndata: ");
+        let json: serde_json::Value = serde_json::from_str(json.expect("an event")).expect("JSON");
+        assert_eq!(json["type"], "error");
+        assert_eq!(json["code"], "stream_timeout");
+        assert_eq!(json["error"]["code"], "stream_timeout");
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! What one response tells about itself while it passes: first byte, status, usage, how it ended.
+//! What one response tells about itself while it passes: first byte, status, usage, how it ended, and
+//! whether it said so.
 //!
 //! Sees every piece once and copies none. It decides what is reported to the picker and when; sending
 //! it is the caller's business. A reply made inside Envoy (by another filter, or because nothing
 //! answered) never counts as a first byte from a server.
 
+use inferway_wire::ending::{EndScanner, Told};
 use inferway_wire::protocol::{Done, First};
+use inferway_wire::request::Kind;
 use inferway_wire::usage::UsageScanner;
 
 use crate::clock::elapsed_us;
@@ -20,12 +23,30 @@ pub struct Watch {
     status: u16,
     event_stream: bool,
     usage: Option<UsageScanner>,
+    /// Looks for the end of an event stream of a known API.
+    ending: Option<EndScanner>,
+    /// A blank line ended what has passed of an event stream.
+    between_events: bool,
     /// Body bytes that are still to come, when the server said how many.
     left: Option<u64>,
     retry_after_ms: u32,
     ttft_us: Option<u32>,
     local: Option<Local>,
+    /// A server's response has begun.
+    started: bool,
+    fault: u8,
+    kind: Kind,
     pub endpoint: String,
+    pub attempts: usize,
+}
+
+/// What the client of a broken stream is to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken {
+    pub kind: Kind,
+    /// As in DONE.
+    pub fault: u8,
+    pub between_events: bool,
 }
 
 /// A reply that Envoy or another filter made.
@@ -67,29 +88,55 @@ fn is_client_gone(details: &str) -> bool {
 }
 
 impl Watch {
-    pub fn new(stream: u64, received_ns: u64) -> Self {
+    pub fn new(stream: u64, received_ns: u64, kind: Kind) -> Self {
         Self {
             stream,
             received_ns,
             status: 0,
             event_stream: false,
             usage: None,
+            ending: None,
+            between_events: true,
             left: None,
             retry_after_ms: 0,
             ttft_us: None,
             local: None,
+            started: false,
+            fault: 0,
+            kind,
             endpoint: String::new(),
+            attempts: 0,
         }
     }
 
-    /// A reply that no server gave is on its way.
-    pub fn local_reply(&mut self, details: &str) {
-        let cause = if is_server_failure(details) {
+    /// A reply that no server gave is on its way; or, when a response had begun, this ends it.
+    pub fn local_reply(&mut self, details: &str) -> Option<Broken> {
+        let failed = is_server_failure(details);
+        if self.started {
+            self.fault = match (failed, details.contains("idle_timeout")) {
+                (_, true) => Done::IDLE,
+                (true, false) => Done::RESET,
+                (false, false) => 0,
+            };
+            return self.untold().filter(|broken| broken.fault != 0);
+        }
+        self.local = Some(if failed {
             Local::ServerFailed
         } else {
             Local::Other
-        };
-        self.local = Some(cause);
+        });
+        None
+    }
+
+    /// What a client that reads an event stream cannot know: that it was not told how it ended.
+    fn untold(&self) -> Option<Broken> {
+        let ending = self.ending.as_ref()?;
+        let done = self.usage.as_ref().is_some_and(UsageScanner::saw_done);
+        (ending.told() == Told::Nothing && !done).then_some(Broken {
+            kind: self.kind,
+            fault: self.fault,
+            between_events: self.between_events,
+        })
     }
 
     pub fn is_local(&self) -> bool {
@@ -115,8 +162,12 @@ impl Watch {
             }
         }
         let readable = (json || self.event_stream) && !encoded;
-        if self.status == 200 && readable && self.local.is_none() {
+        self.started = self.local.is_none();
+        if self.status == 200 && readable && self.started {
             self.usage = Some(UsageScanner::new(self.event_stream));
+            if self.event_stream {
+                self.ending = EndScanner::new(self.kind);
+            }
         }
         if !end {
             return Report::Nothing;
@@ -133,6 +184,10 @@ impl Watch {
             bytes += piece.len() as u64;
             if let Some(usage) = &mut self.usage {
                 usage.feed(piece);
+            }
+            if let Some(ending) = &mut self.ending {
+                ending.feed(piece);
+                self.between_events = piece.ends_with(b"\n\n") || piece.ends_with(b"\n\r\n");
             }
         }
         self.left = self.left.map(|left| left.saturating_sub(bytes));
@@ -180,7 +235,39 @@ impl Watch {
             Some(Local::ServerFailed) => Done::SERVER_FAILED,
             Some(Local::Other) => Done::LOCAL,
         };
-        Report::Done(Box::new(self.done(end, now_ns)))
+        let mut done = self.done(end, now_ns);
+        if self.is_truncated() {
+            (done.end, done.fault) = (Done::SERVER_FAILED, Done::TRUNCATED);
+        }
+        Report::Done(Box::new(done))
+    }
+
+    /// Whether a response that ended as it should is not whole. Known once `done` was made.
+    fn is_truncated(&self) -> bool {
+        let judged = self.kind != Kind::Other && self.started;
+        match &self.usage {
+            Some(_) if self.event_stream => self.untold().is_some(),
+            Some(usage) => judged && !usage.json_complete(),
+            None => false,
+        }
+    }
+
+    /// What the client is to be told in addition, when its event stream just ended without a word.
+    pub fn truncated(&self) -> Option<Broken> {
+        self.untold().map(|broken| Broken {
+            fault: Done::TRUNCATED,
+            ..broken
+        })
+    }
+
+    fn is_finished(&self) -> bool {
+        let Some(usage) = &self.usage else {
+            return false;
+        };
+        let told = self.ending.as_ref().map(EndScanner::told);
+        told == Some(Told::Finished)
+            || usage.saw_done()
+            || (self.kind != Kind::Other && usage.json_complete())
     }
 
     fn first_byte(&mut self, now_ns: u64) -> Option<First> {
@@ -219,10 +306,15 @@ impl Watch {
             prompt_tokens: usage.as_ref().map_or(0, |usage| usage.prompt_tokens),
             cached_tokens: usage.as_ref().map_or(0, |usage| usage.cached_tokens),
             completion_tokens: usage.as_ref().map_or(0, |usage| usage.completion_tokens),
-            attempts: u8::from(!self.endpoint.is_empty()),
+            attempts: u8::try_from(self.attempts).unwrap_or(u8::MAX),
             endpoint: std::mem::take(&mut self.endpoint),
             retry_after_ms: self.retry_after_ms,
-            ..Done::default()
+            fault: if end == Done::SERVER_FAILED {
+                self.fault
+            } else {
+                0
+            },
+            finish: u8::from(self.is_finished()) * Done::FINISHED,
         }
     }
 }

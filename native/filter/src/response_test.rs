@@ -13,7 +13,7 @@ const OK_STREAM: &[HeaderRef<'_>] = &[
 const USAGE: &[u8] = br#"{"usage":{"prompt_tokens":5,"x":[1,2,3]}}"#;
 
 fn watch() -> Watch {
-    let mut watch = Watch::new(9, RECEIVED_NS);
+    let mut watch = Watch::new(9, RECEIVED_NS, Kind::Chat);
     watch.endpoint = "1.2.3.4:5".to_owned();
     watch
 }

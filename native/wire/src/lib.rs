@@ -6,6 +6,7 @@
 //! Envoy or Python.
 
 pub mod blocks;
+pub mod ending;
 pub mod json;
 pub mod protocol;
 pub mod request;

@@ -220,6 +220,7 @@ pub struct UsageScanner {
     /// So much of `[DONE]` was seen in this line; None: it is something else.
     done_seen: Option<usize>,
     done: bool,
+    json_complete: bool,
     usage: memmem::Finder<'static>,
 }
 
@@ -233,6 +234,7 @@ impl UsageScanner {
             line: Line::Name(0),
             done_seen: None,
             done: false,
+            json_complete: false,
             usage: memmem::Finder::new("usage"),
         }
     }
@@ -279,6 +281,11 @@ impl UsageScanner {
     /// Whether `data: [DONE]` came by.
     pub fn saw_done(&self) -> bool {
         self.done
+    }
+
+    /// Whether the body, which is no event stream, was a whole JSON text when `finish` was called.
+    pub fn json_complete(&self) -> bool {
+        self.json_complete
     }
 
     /// Whether a whole line can say something: it needs the word, as it is or with escapes, and
@@ -344,7 +351,8 @@ impl UsageScanner {
     }
 
     fn end_json(&mut self) {
-        if self.json.finish(&mut self.report).is_ok() {
+        self.json_complete = self.json.finish(&mut self.report).is_ok();
+        if self.json_complete {
             for counts in &self.report.counts {
                 self.known.override_with(counts);
             }

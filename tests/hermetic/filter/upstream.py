@@ -49,10 +49,10 @@ class Upstream:
         body = await request.read()
         self.requests[request.path] += 1
         match request.headers.get("x-behave", "echo"):
-            case "stream":
-                return await self._stream(request, cut=False)
-            case "cut":
-                return await self._stream(request, cut=True)
+            case "stream" | "cut" | "truncate" as behaviour:
+                return await self._stream(request, behaviour)
+            case "half":
+                return await self._half(request)
             case "empty":
                 return web.Response(status=204)
             case "busy":
@@ -71,7 +71,15 @@ class Upstream:
             }
         )
 
-    async def _stream(self, request: web.Request, *, cut: bool) -> web.StreamResponse:
+    async def _half(self, request: web.Request) -> web.StreamResponse:
+        """Ends a JSON body in its middle, as if it were whole."""
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"choices": [')
+        await response.write_eof()
+        return response
+
+    async def _stream(self, request: web.Request, behaviour: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         for text in ("one", "two"):
@@ -81,7 +89,10 @@ class Upstream:
         self.streaming.set()
         if request.headers.get("x-hold"):
             await self.release.wait()
-        if cut:
+        if behaviour == "truncate":
+            await response.write_eof()
+            return response
+        if behaviour == "cut":
             assert request.transport is not None
             request.transport.abort()
             return response
