@@ -29,6 +29,7 @@ pub const RECEIVED_REQUEST_BODY: u32 = 0;
 pub const BUFFERED_REQUEST_BODY: u32 = 1;
 pub const RECEIVED_RESPONSE_BODY: u32 = 2;
 
+pub const ATTRIBUTE_RESPONSE_CODE: u32 = 15;
 pub const ATTRIBUTE_RESPONSE_CODE_DETAILS: u32 = 16;
 pub const ATTRIBUTE_UPSTREAM_ADDRESS: u32 = 41;
 
@@ -139,4 +140,29 @@ extern "C" {
     ) -> *const c_void;
     pub fn envoy_dynamic_module_callback_http_get_buffer_limit(filter: *mut c_void) -> u64;
     pub fn envoy_dynamic_module_callback_http_set_buffer_limit(filter: *mut c_void, limit: u64);
+    pub fn envoy_dynamic_module_callback_access_logger_get_attribute_string(
+        logged: *mut c_void,
+        attribute: u32,
+        value: *mut Buffer,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_access_logger_get_attribute_int(
+        logged: *mut c_void,
+        attribute: u32,
+        value: *mut u64,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_access_logger_get_response_flags(
+        logged: *mut c_void,
+    ) -> u64;
+    pub fn envoy_dynamic_module_callback_access_logger_get_upstream_cluster(
+        logged: *mut c_void,
+        value: *mut Buffer,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_access_logger_get_header_value(
+        logged: *mut c_void,
+        header_type: u32,
+        key: Buffer,
+        value: *mut Buffer,
+        index: usize,
+        count: *mut usize,
+    ) -> bool;
 }

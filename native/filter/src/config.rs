@@ -4,7 +4,7 @@
 //! sees the rejection. Fields, units and defaults are described in docs/filter-config.md.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -58,8 +58,11 @@ fn hold_ms_default() -> u64 {
     1_000
 }
 
+/// A picker that was silent for so long is not waited for, whatever it promised.
+pub const ALIVE_MS_MIN: u64 = 250;
+
 fn alive_ms_min_default() -> u64 {
-    250
+    ALIVE_MS_MIN
 }
 
 fn fail_open_default() -> bool {
@@ -92,6 +95,13 @@ pub struct PickConfig {
     pub fairness_headers: Vec<String>,
     #[serde(default = "session_headers_default")]
     pub session_headers: Vec<String>,
+}
+
+/// Configuration of the access logger `attempts`.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptsConfig {
+    pub socket: PathBuf,
 }
 
 /// Per-route configuration of `pick`: the pool that serves the route.
@@ -133,6 +143,14 @@ fn check_header_names(field: &str, names: &[String]) -> Result<(), String> {
     }
 }
 
+fn check_socket(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().len();
+    if bytes == 0 || bytes > SOCKET_BYTES_MAX {
+        return Err(format!("socket: not 1 … {SOCKET_BYTES_MAX} bytes: {bytes}"));
+    }
+    Ok(())
+}
+
 impl RouteConfig {
     pub fn decode(json: &[u8]) -> Result<Self, String> {
         let config: Self = decode(json)?;
@@ -154,12 +172,7 @@ impl RouteConfig {
 impl PickConfig {
     pub fn decode(json: &[u8]) -> Result<Self, String> {
         let config: Self = decode(json)?;
-        let socket_bytes = config.socket.as_os_str().len();
-        if socket_bytes == 0 || socket_bytes > SOCKET_BYTES_MAX {
-            return Err(format!(
-                "socket: not 1 … {SOCKET_BYTES_MAX} bytes: {socket_bytes}"
-            ));
-        }
+        check_socket(&config.socket)?;
         if config.hold_ms > 60_000 {
             return Err(format!("hold_ms: not in 0 … 60000: {}", config.hold_ms));
         }
@@ -172,6 +185,14 @@ impl PickConfig {
         check_header_names("objective_headers", &config.objective_headers)?;
         check_header_names("fairness_headers", &config.fairness_headers)?;
         check_header_names("session_headers", &config.session_headers)?;
+        Ok(config)
+    }
+}
+
+impl AttemptsConfig {
+    pub fn decode(json: &[u8]) -> Result<Self, String> {
+        let config: Self = decode(json)?;
+        check_socket(&config.socket)?;
         Ok(config)
     }
 }
@@ -215,6 +236,15 @@ mod tests {
             config.fairness_headers[0],
             "x-gateway-inference-fairness-id"
         );
+    }
+
+    #[test]
+    fn attempts_need_a_socket_and_take_nothing_else() {
+        let config = AttemptsConfig::decode(br#"{"socket": "/run/pick.sock"}"#).expect("valid");
+        assert_eq!(config.socket, Path::new("/run/pick.sock"));
+        for json in ["{}", r#"{"socket": ""}"#, r#"{"socket": "/s", "x": 1}"#] {
+            assert!(AttemptsConfig::decode(json.as_bytes()).is_err(), "{json}");
+        }
     }
 
     #[test]

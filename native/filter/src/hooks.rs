@@ -22,7 +22,7 @@ use crate::registry::Registry;
 use crate::reply;
 use crate::route::RouteFilter;
 
-static LINKS: Registry<Scheduler> = Registry::new();
+pub(crate) static LINKS: Registry<Scheduler> = Registry::new();
 
 enum Configured {
     Route(RouteConfig),
@@ -47,12 +47,12 @@ struct Filter {
     role: Role,
 }
 
-fn log(level: u32, message: &str) {
+pub(crate) fn log(level: u32, message: &str) {
     // SAFETY: Envoy copies the message during the call.
     unsafe { abi::envoy_dynamic_module_callback_log(level, Buffer::of(message.as_bytes())) }
 }
 
-fn log_link(level: Level, message: &str) {
+pub(crate) fn log_link(level: Level, message: &str) {
     let level = match level {
         Level::Info => abi::LOG_INFO,
         Level::Warn => abi::LOG_WARN,
@@ -61,7 +61,7 @@ fn log_link(level: Level, message: &str) {
 }
 
 /// Runs a hook's work; a panic is counted and answered with the given value.
-fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
+pub(crate) fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         PANICS.add();
         otherwise
@@ -104,7 +104,7 @@ fn new_config(envoy: *mut c_void, name: &[u8], json: &[u8]) -> Result<Config, St
             if unsafe { abi::envoy_dynamic_module_callback_is_validation_mode() } {
                 Configured::Validated
             } else {
-                let link = LINKS.link(&config.socket, config.alive_ms_min, log_link);
+                let link = LINKS.link(&config.socket, Some(config.alive_ms_min), log_link);
                 let link = link.map_err(|error| format!("socket: no link thread: {error}"))?;
                 Configured::Pick(PickShared { config, link })
             }

@@ -9,6 +9,7 @@
 //! `route.rs`, `pick.rs`, `response.rs`, `streams.rs` and `link.rs` hold the behaviour and know Envoy
 //! only as a trait; `abi.rs`, `http_stream.rs` and `hooks.rs` are the border to C, left out of tests.
 
+pub mod attempt;
 pub mod clock;
 pub mod config;
 pub mod duration;
@@ -31,6 +32,8 @@ pub mod writer;
 
 #[cfg(not(test))]
 mod abi;
+#[cfg(not(test))]
+mod attempt_hooks;
 #[cfg(not(test))]
 mod hooks;
 #[cfg(not(test))]

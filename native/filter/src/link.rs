@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use inferway_wire::protocol::{Done, First, Pick};
+use inferway_wire::protocol::{Done, Fault, First, Pick};
 
 use crate::clock::monotonic_ns;
 use crate::envoy::Wake;
@@ -234,6 +234,16 @@ impl<W: Wake + 'static> Link<W> {
         let tell = shared.flush_soon(monotonic_ns());
         drop(guard);
         drop(wake);
+        self.tell(tell);
+    }
+
+    /// An attempt failed.
+    pub fn fault(&self, fault: &Fault) {
+        let mut guard = self.inner.lock();
+        let shared = &mut *guard;
+        shared.streams.fault(fault, &mut shared.out);
+        let tell = shared.flush_soon(monotonic_ns());
+        drop(guard);
         self.tell(tell);
     }
 

@@ -110,6 +110,26 @@ fn asks_wakes_and_reports() {
 }
 
 #[test]
+fn failed_attempts_are_told_to_a_picker_that_is_there() {
+    let fault = |status| Fault {
+        pool: "ns/pool".to_owned(),
+        endpoint: "1.2.3.4:5".to_owned(),
+        cause: 4,
+        status,
+        retry_after_ms: 7_000,
+    };
+    let bench = Bench::new(ALIVE_MS);
+    bench.link.fault(&fault(500));
+    let picker = ScriptedPicker::listen(bench.path.path());
+    let mut connection = picker.accept();
+    bench.link.fault(&fault(501));
+    connection.send(&welcome(VERSION_MAJOR));
+    bench.until_up(true);
+    bench.link.fault(&fault(503));
+    assert_eq!(connection.next(), Frame::Fault(fault(503)));
+}
+
+#[test]
 fn reports_wait_for_company_but_not_for_long() {
     let (bench, _picker, mut connection) = Bench::with_picker(ALIVE_MS);
     for stream in 1..=3 {
@@ -263,7 +283,11 @@ fn dropping_the_link_ends_its_thread_at_once() {
 fn one_link_per_path() {
     let registry = crate::registry::Registry::<SendWake>::new();
     let (path, other_path) = (SocketPath::new(), SocketPath::new());
-    let link = |path: &SocketPath| registry.link(path.path(), ALIVE_MS, quiet).expect("link");
+    let link = |path: &SocketPath| {
+        registry
+            .link(path.path(), Some(ALIVE_MS), quiet)
+            .expect("link")
+    };
     let first = link(&path);
     let second = link(&path);
     assert!(Arc::ptr_eq(&first, &second));

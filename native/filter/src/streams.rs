@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use inferway_wire::protocol::{Done, Endpoints, First, Open, Pick, Reject};
+use inferway_wire::protocol::{Done, Endpoints, Fault, First, Open, Pick, Reject};
 
 use crate::envoy::Wake;
 
@@ -249,6 +249,13 @@ impl<W: Wake> Streams<W> {
         }
         if entry.announced != 0 && entry.announced == self.connection {
             first.encode(out);
+        }
+    }
+
+    /// An attempt failed; it belongs to no stream, and is news only to a picker that is there.
+    pub fn fault(&self, fault: &Fault, out: &mut Vec<u8>) {
+        if self.up {
+            fault.encode(out);
         }
     }
 

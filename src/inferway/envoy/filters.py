@@ -28,7 +28,7 @@ MODULE = "inferway_filter"
 ROUTE_FILTER = "inferway.route"
 PICK_FILTER = "inferway.pick"
 
-_MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
+MODULE_CONFIG: Json = {"name": MODULE, "do_not_close": True}
 _PACKAGE = "envoy.extensions.filters.http.dynamic_modules.v3"
 _FILTER = f"{_PACKAGE}.DynamicModuleFilter"
 
@@ -72,7 +72,7 @@ def pick_settings(pool: Pool) -> Json:
     return {
         PICK_FILTER: typed(
             f"{_PACKAGE}.DynamicModuleFilterPerRoute",
-            dynamic_module_config=_MODULE_CONFIG,
+            dynamic_module_config=MODULE_CONFIG,
             # Envoy 1.40 also calls it filter_name; the API package has only this name so far.
             per_route_config_name="pick",
             filter_config=_text(
@@ -108,7 +108,7 @@ def _headers(pool: Pool) -> Json:
 def _filter(filter_name: str, config: Json) -> Json:
     return typed(
         _FILTER,
-        dynamic_module_config=_MODULE_CONFIG,
+        dynamic_module_config=MODULE_CONFIG,
         filter_name=filter_name,
         filter_config=_text(config),
     )

@@ -26,6 +26,7 @@ def listener_inside(
     filters: Sequence[Json],
     settings: EnvoySettings,
     options: Json,
+    upstream_logs: Sequence[Json] = (),
 ) -> Resource:
     """The listener `name`: one virtual host behind these filters. `options` are further fields of
     its connection manager. Who is asking, and under which id, was settled outside.
@@ -33,7 +34,7 @@ def listener_inside(
     manager = connection_manager(
         stat_prefix=stat_prefix,
         route_config={"name": name, "virtual_hosts": [host]},
-        http_filters=[*filters, router_filter()],
+        http_filters=[*filters, router_filter(*upstream_logs)],
         request_timeout="0s",
         stream_idle_timeout=seconds(settings.idle_timeout_s),
         skip_xff_append=True,

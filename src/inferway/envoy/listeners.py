@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from inferway.envoy.attempts import attempts_log
 from inferway.envoy.clusters import socket_address
 from inferway.envoy.filters import http_filters
 from inferway.envoy.messages import (
@@ -99,7 +100,7 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
         },
         http_filters=[
             *http_filters(settings, pick_socket, [cors_filter(), session_filter()]),
-            router_filter(),
+            router_filter(attempts_log(pick_socket)),
         ],
         early_header_mutation_extensions=[remove_trust_headers()],
         local_reply_config=local_reply_config(),
@@ -125,9 +126,13 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
     )
 
 
-def router_filter() -> Json:
+def router_filter(*upstream_logs: Json) -> Json:
     """The last filter of every chain."""
-    config = typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
+    config = typed(
+        "envoy.extensions.filters.http.router.v3.Router",
+        suppress_envoy_headers=True,
+        upstream_log=upstream_logs,
+    )
     return {"name": "envoy.filters.http.router", "typed_config": config}
 
 

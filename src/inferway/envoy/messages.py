@@ -47,6 +47,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, json_format, wrappers_pb2
+from xds.type.v3 import typed_struct_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -77,6 +78,7 @@ REGISTERED = (
     tls_pb2,
     http_protocol_options_pb2,
     wrappers_pb2,
+    typed_struct_pb2,
 )
 
 _TYPE_PREFIX = "type.googleapis.com/"

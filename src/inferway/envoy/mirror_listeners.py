@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inferway.envoy.attempts import attempts_log
 from inferway.envoy.filters import http_filters
 from inferway.envoy.inside import listener_inside
 from inferway.envoy.listeners import remove_trust_headers
@@ -44,6 +45,7 @@ def mirror_listeners(
             },
             filters=http_filters(settings, pick_socket),
             settings=settings,
+            upstream_logs=[attempts_log(pick_socket)],
             options={"early_header_mutation_extensions": [remove_trust_headers()]},
         )
         for kind, name in mirrored(model)

@@ -61,6 +61,7 @@ class ModelServer:
     port: int = 0
     requests: int = 0
     refuses: bool = False
+    retry_after: str = "1"
     mood: str = ""
     seen: list[Seen] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,7 +98,7 @@ class ModelServer:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.seen.append(Seen(request.raw_path, headers, body))
         if self.refuses:
-            return web.Response(status=503, headers={"retry-after": "1"})
+            return web.Response(status=503, headers={"retry-after": self.retry_after})
         return web.json_response(
             {
                 "server": self.name,

@@ -27,8 +27,10 @@ Answer = Callable[[_native.Pick], str]
 
 
 @contextlib.asynccontextmanager
-async def picker(path: Path, answer: Answer) -> AsyncIterator[list[_native.Pick]]:
-    """Serves on the pick socket; yields the picks as they come."""
+async def picker(
+    path: Path, answer: Answer, *, faults: list[_native.Fault] | None = None
+) -> AsyncIterator[list[_native.Pick]]:
+    """Serves on the pick socket; yields the picks as they come. `faults` gets failed attempts."""
     picks: list[_native.Pick] = []
     greeted = asyncio.Event()
 
@@ -41,6 +43,8 @@ async def picker(path: Path, answer: Answer) -> AsyncIterator[list[_native.Pick]
                         # A heartbeat promised so rarely that none is needed in a test.
                         writer.write(_native.encode_welcome(1, 60_000))
                         greeted.set()
+                    elif isinstance(frame, _native.Fault) and faults is not None:
+                        faults.append(frame)
                     elif isinstance(frame, _native.Pick):
                         picks.append(frame)
                         endpoints = answer(frame)
