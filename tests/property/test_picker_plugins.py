@@ -51,6 +51,7 @@ def states(count: int, tries: int = 40) -> Iterator[tuple[Request, Endpoints]]:
             },
             running=case.endpoints.running,
             kv_usage_ratio=case.endpoints.kv_usage_ratio,
+            constants=case.endpoints.constants,
         )
         candidates = rng.random(count) < 0.7 if rng.random() < 0.6 else None
         if candidates is not None and not candidates.any():
@@ -202,7 +203,10 @@ def lmetric(asked: Request, state: Endpoints, i: int) -> float:
 
 def expected_ttft(asked: Request, state: Endpoints, i: int) -> float:
     u, length = asked.prompt_tokens - asked.matched_tokens[i], asked.prompt_tokens
-    return (state.pending_tokens[i] + u) / 31_000 + 1.3e-9 * u * (length - u / 2)
+    if state.constants is None:
+        return 0.025 + (state.pending_tokens[i] + u) / 31_000 + 1.3e-9 * u * (length - u / 2)
+    token_s, pair_s, first_s = (float(state.constants.rows[row, i]) for row in range(3))
+    return first_s + (state.pending_tokens[i] + u) * token_s + pair_s * u * (length - u / 2)
 
 
 def hashed(asked: Request, state: Endpoints, i: int) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inferway.picker.scheduling.consistent_hash import ConsistentHash
 from inferway.picker.scheduling.expected_ttft import ExpectedTtft
 from inferway.picker.scheduling.filters import attribute as kept_attribute
-from inferway.picker.scheduling.filters import labels, prefix_affinity, utilization
+from inferway.picker.scheduling.filters import labels, prefix_affinity, saturation, utilization
 from inferway.picker.scheduling.filters import session_affinity as kept_session
 from inferway.picker.scheduling.least_request import LeastRequest
 from inferway.picker.scheduling.lmetric import Lmetric
@@ -55,6 +55,7 @@ PLUGINS: Mapping[str, Factory] = {
     "queue-scorer": queue.Queue,
     "running-requests-size-scorer": running.Running,
     "kv-cache-utilization-scorer": kv_usage.KvUsage,
+    "kv-cache-scorer": kv_usage.KvUsage,
     "prefix-cache-scorer": prefix.Prefix,
     "precise-prefix-cache-scorer": prefix.precise,
     "lora-affinity-scorer": lora_affinity.LoraAffinity,
@@ -68,6 +69,8 @@ PLUGINS: Mapping[str, Factory] = {
     "endpoint-attribute-scorer": scored_attribute.EndpointAttribute,
     "prefix-cache-affinity-filter": prefix_affinity.PrefixAffinity,
     "utilization-filter": utilization.Utilization,
+    "utilization-detector": saturation.UtilizationDetector,
+    "concurrency-detector": saturation.ConcurrencyDetector,
     "endpoint-attribute-filter": kept_attribute.EndpointAttribute,
     "label-selector-filter": labels.label_selector,
     "by-label-selector": labels.label_selector,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from inferway.picker.scheduling.compare import Rows
 from inferway.resources.picker_plugins.scheduling import (
+    SESSION_HEADER,
     EncodedEndpointHeader,
     SessionIdConfig,
 )
@@ -62,8 +63,8 @@ class SessionPlace:
         """None: as the reference has it by default."""
         encoded, ids = encoded or EncodedEndpointHeader(), ids or SessionIdConfig()
         self._header = encoded.header.lower() if strategy == "encoded_endpoint_header" else None
-        self._headers = [one.header.lower() for one in ids.sources if one.header is not None]
-        self._by_attribute = any(one.attribute is not None for one in ids.sources)
+        names = [one.header.lower() if one.header else SESSION_HEADER for one in ids.sources]
+        self._sources = list(dict.fromkeys(names))  # an attribute is what the filter has found
         self._memory = SessionMemory(ids.eviction_ttl_s)
         self._rows = Rows()
 
@@ -84,12 +85,12 @@ class SessionPlace:
             self._memory.remember(session, endpoints.addresses[row], pick.received_ns)
 
     def _session(self, pick: PickRequest) -> str:
-        """From the first source that has one. What the filter takes for the session counts too."""
-        headers = pick.headers if self._headers else {}
-        found = next((headers[one] for one in self._headers if headers.get(one)), "")
-        if not found and (self._by_attribute or "x-session-id" in self._headers):
-            found = pick.session
-        return found
+        """From the first source that has one."""
+        for name in self._sources:
+            found = pick.session if name == SESSION_HEADER else pick.headers.get(name, "")
+            if found:
+                return found
+        return ""
 
 
 def decoded(token: str) -> str | None:

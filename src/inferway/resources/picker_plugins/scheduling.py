@@ -28,6 +28,7 @@ from inferway.resources.violations import Violation, reject
 
 from .plugin_type import PluginType, ReadsHeaders, Role, plugin, refused
 
+SESSION_HEADER = "x-session-id"  # the picker is told of it in any case
 ROLE_LABEL = "llm-d.ai/role"
 CONTEXT_RANGE_LABEL = "llm-d.ai/context-length-range"
 
@@ -123,7 +124,7 @@ class SessionSource(Model):
 
 class SessionIdConfig(Model):
     sources: Annotated[tuple[SessionSource, ...], Field(min_length=1, max_length=8)] = (
-        SessionSource(header="x-session-id"),
+        SessionSource(header=SESSION_HEADER),
     )
     eviction_ttl_s: PositiveCount = Field(
         default=300, alias="evictionTtlSeconds", description="a session is forgotten when unused"
@@ -142,8 +143,8 @@ class SessionAffinity(ReadsHeaders):
     def request_headers(self) -> tuple[str, ...]:
         if self.strategy == "encoded_endpoint_header":
             return (self.encoded_endpoint_header_config.header.lower(),)
-        sources = self.session_id_config.sources
-        return tuple(one.header.lower() for one in sources if one.header is not None)
+        names = [one.header.lower() for one in self.session_id_config.sources if one.header]
+        return tuple(name for name in names if name != SESSION_HEADER)
 
 
 class HeaderLabelAffinity(ReadsHeaders):
@@ -308,6 +309,7 @@ _SCORERS = (
     plugin("queue-scorer", Role.SCORER, "fewest waiting requests, min-max over the candidates"),
     plugin("running-requests-size-scorer", Role.SCORER, "fewest running requests, the same way"),
     plugin("kv-cache-utilization-scorer", Role.SCORER, "1 - KV cache usage"),
+    plugin("kv-cache-scorer", Role.SCORER, "old name of `kv-cache-utilization-scorer`"),
     plugin("lora-affinity-scorer", Role.SCORER, "1 / 0.8 / 0.6 / 0 by where the adapter is"),
     plugin(
         "prefix-cache-scorer",

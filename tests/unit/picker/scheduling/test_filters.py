@@ -164,6 +164,56 @@ def test_endpoint_attribute_that_nobody_has() -> None:
     assert kept("endpoint-attribute-filter", request(2), endpoints(2), **parameters) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, [0, 1]),
+        ({"headroom": 0.2}, [0, 1, 2]),
+        ({"queueDepthThreshold": 10}, [0, 1, 2]),
+        ({"kvCacheUtilThreshold": 0.5}, [0]),
+    ],
+)
+def test_utilization_detector(parameters: dict[str, object], expected: list[int]) -> None:
+    state = endpoints(4, waiting=[0.0, 5.0, 6.0, 0.0], kv_usage_ratio=[0.4, 0.8, 0.1, 1.0])
+    assert kept("utilization-detector", request(4), state, **parameters) == expected
+
+
+def test_utilization_detector_and_what_is_not_known() -> None:
+    name = "utilization-detector"
+    state = endpoints(3, waiting=[6.0, nan, nan], kv_usage_ratio=[0.1, nan, 0.9])
+    assert kept(name, request(3), state) == [1]
+    known = endpoints(3, waiting=[1.0, nan, nan], kv_usage_ratio=[0.1, nan, 0.4])
+    assert kept(name, request(3), known) == [0, 2]
+    assert kept(name, request(3, candidates=[False, True, False]), known) == [0, 1, 2]
+    # An old reading counts while nothing of ours runs there.
+    state = endpoints(3, in_flight=[0.0, 1.0, 1.0], metrics_age_s=[9.0, 9.0, 0.1])
+    assert kept(name, request(3), state) == [0, 2]
+    assert kept(name, request(3), state, metricsStalenessThreshold="10s") == [0, 1, 2]
+    only = request(3, candidates=[False, True, False])
+    assert kept(name, only, state) == [0, 2]
+    assert kept(name, only, state, stalenessPolicy="ignore") == [0, 1, 2]
+    assert not getattr(filter_of(name), "required", False)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"maxConcurrency": 4}, [0, 2]),
+        ({"maxConcurrency": 4, "headroom": 0.5}, [0, 1, 2]),
+        ({"maxTokenConcurrency": 1000, "concurrencyMode": "tokens"}, [0, 1]),
+        (
+            {"maxConcurrency": 4, "maxTokenConcurrency": 1000, "concurrencyMode": "hybrid"},
+            [0],
+        ),
+    ],
+)
+def test_concurrency_detector(parameters: dict[str, object], expected: list[int]) -> None:
+    state = endpoints(
+        4, in_flight=[3.0, 4.0, 1.0, 9.0], context_tokens=[999.0, 10.0, 1000.0, 5000.0]
+    )
+    assert kept("concurrency-detector", request(4), state, **parameters) == expected
+
+
 LABELS = [{"app": "a", "tier": "gold"}, {"app": "a"}, {"app": "b", "tier": "tin"}, {}]
 
 

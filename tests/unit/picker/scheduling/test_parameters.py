@@ -9,7 +9,11 @@ from inferway.picker.scheduling.registry import PLUGINS
 from inferway.resources.picker_plugins.plugin_type import SCHEDULING
 from inferway.resources.picker_plugins.registry import PLUGIN_TYPES
 
-SERVED = [name for name, one in PLUGIN_TYPES.items() if one.is_served and one.roles <= SCHEDULING]
+SERVED = [
+    name
+    for name, one in PLUGIN_TYPES.items()
+    if one.is_served and not one.roles.isdisjoint(SCHEDULING)
+]
 # Parameters that only code gives.
 INTERNAL = {"marginal-cost": {"constants"}}
 

@@ -200,7 +200,15 @@ def test_expected_ttft_worked_numbers() -> None:
     eps = endpoints(2, pending_tokens=[0.0, 3100.0])
     req = request(2, matched_tokens=[0.0, 900.0])
     found = costs("expected-ttft", req, eps)
-    assert found == pytest.approx([1000 / 31_000 + 0.00065, 0.1 + 100 / 31_000 + 1.3e-7 * 950])
+    own = [1000 / 31_000 + 0.00065, 100 / 31_000 + 1.3e-7 * 950]
+    assert found == pytest.approx([0.025 + own[0], 0.025 + 0.1 + own[1]])
+
+
+def test_expected_ttft_with_the_constants_of_each() -> None:
+    slow = EngineConstants(prefill_tokens_per_s=100.0, attention_s=0.0, first_token_s=1.0)
+    eps = endpoints(2, constants=EngineColumns.of([slow, EngineConstants()]))
+    found = costs("expected-ttft", request(2), eps)
+    assert found == pytest.approx([11.0, 0.025 + 1000 / 31_000 + 0.00065])
 
 
 @pytest.mark.parametrize("candidates", [None, [True, False, True, True, False]])
