@@ -21,7 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PEERS = Path(__file__).resolve().parents[1] / ".peers"
-PEER_PACKAGES = {"sglang-router": "sglang-router==0.3.2", "smg": "smg==1.13.0"}
+PEER_PACKAGES = {
+    "sglang-router": "sglang-router==0.3.2",
+    "vllm-router": "vllm-router==0.1.17",
+    "smg": "smg==1.13.0",
+}
 MODEL = "bench-model"
 START_TIMEOUT_S = 30.0
 
@@ -107,7 +111,7 @@ def role(command: str) -> str:
         for word in ("picker", "sim", "run"):
             if f" {word}" in command:
                 return {"run": "control"}.get(word, word)
-    for word in ("envoy", "nginx", "smg", "sglang"):
+    for word in ("envoy", "nginx", "smg", "sglang", "vllm-router"):
         if word in command:
             return word
     return command.split(" ", 1)[0].rsplit("/", 1)[-1]
@@ -251,9 +255,9 @@ def inferway(backends: list[int], work: Path, *extra: str) -> Arm:
     return run_inferway("inferway", work, *servers, *extra)
 
 
-def run_inferway(name: str, work: Path, *arguments: str) -> Arm:
+def run_inferway(name: str, work: Path, *arguments: str, admin_port: int = 0) -> Arm:
     """`inferway run ARGUMENTS` with one worker, as an arm of this name."""
-    port, admin = free_port(), free_port()
+    port, admin = free_port(), admin_port or free_port()
     command = [str(Path(sys.executable).with_name("inferway")), "run", "--port", str(port)]
     command += ["--admin-port", str(admin), "--envoy-workers", "1", *arguments]
     return start(name, command, f"http://127.0.0.1:{port}", work)
