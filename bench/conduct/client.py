@@ -13,7 +13,7 @@ import aiohttp
 from bench.overhead.arms import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 TIMEOUT_S = 60.0
 
@@ -61,9 +61,16 @@ def chat(*, stream: bool = False, max_tokens: int = 10, text: str = "hello") -> 
 
 
 async def send(
-    session: aiohttp.ClientSession, url: str, body: bytes, *, timeout_s: float = TIMEOUT_S
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    begun: Callable[[], None] | None = None,
 ) -> Reply:
-    """Sends one chat completion and reads it to its end, whatever that is."""
+    """Sends one chat completion and reads it to its end, whatever that is. `begun` is called at the
+    first event of a stream.
+    """
     started_s = time.monotonic()
     status, headers, text = 0, dict[str, str](), ""
     first_event_s, broken = None, False
@@ -82,6 +89,8 @@ async def send(
                 text += piece.decode(errors="replace")
                 if first_event_s is None and "data:" in text:
                     first_event_s = time.monotonic() - started_s
+                    if begun is not None:
+                        begun()
     except (aiohttp.ClientError, ConnectionError, TimeoutError):
         broken = True
     seconds = time.monotonic() - started_s
