@@ -52,6 +52,25 @@ def test_good_program(options: GatewayOptions, tmp_path: Path) -> None:
     assert program.envoy.is_file()
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "cannot be read"),
+        ("", "no EndpointPickerConfig in"),
+        ("apiVersion: llm-d.ai/v1\nkind: EndpointPickerConfig\nplugin: []\n", "unknown field"),
+    ],
+)
+def test_a_file_that_does_not_configure_the_picker(
+    text: str | None, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "picker.yaml"
+    if text is not None:
+        file.write_text(text)
+    found = call("run", "--backend", "http://127.0.0.1:9", "--picker-config", str(file))
+    assert (found.code, says in found.err) == (1, True), found.err
+    assert str(file) in found.err
+
+
 def test_bad_manifests(options: GatewayOptions, tmp_path: Path) -> None:
     problems = (
         Problem(Severity.ERROR, "a.yaml", 3, 1, "spec", "is wrong"),

@@ -8,7 +8,7 @@ from inferway.resources import EndpointPickerConfig
 from inferway.resources.decode import Decoded, decode
 from inferway.resources.endpoint_picker_config import parameters_of
 from inferway.resources.picker_plugins.registry import PLUGIN_TYPES
-from inferway.resources.picker_plugins.scheduling import PrefixCacheScorer
+from inferway.resources.picker_plugins.scorers import PrefixCacheScorer
 
 APART = "prefill and decode on different servers are not supported"
 ORDERED = "plugins: [{name: p, type: fcfs-ordering-policy}]"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from inferway.routing.settings import RoutingSettings
 from inferway.routing.translate import translate
-from inferway.sources.backends import BackendError, resources_for_backends
+from inferway.sources.backends import BackendError, resources_for_backends, with_servers
+from inferway.sources.directory import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def addresses(*urls: str) -> list[tuple[str, int | None]]:
@@ -61,3 +67,20 @@ def test_what_is_no_backend(url: str, says: str) -> None:
 def test_given_twice() -> None:
     with pytest.raises(BackendError, match=r"given twice: http://b$"):
         resources_for_backends(["http://a", "http://b", "http://c", "http://b"])
+
+
+def test_servers_beside_a_file_that_configures_the_picker(tmp_path: Path) -> None:
+    file = tmp_path / "tuned.yaml"
+    file.write_text(
+        "apiVersion: llm-d.ai/v1\nkind: EndpointPickerConfig\nplugins: [{type: queue-scorer}]\n"
+    )
+    snapshot = with_servers(load([file], changed_at=7.0), resources_for_backends(["http://a:1"]))
+    assert (snapshot.changed_at, snapshot.problems) == (7.0, ())
+    settings = RoutingSettings(picker_config_file=str(file))
+    (pool,) = translate(snapshot.resources, settings=settings).model.pools.values()
+    assert pool.picker_config is not None
+    assert (pool.picker_config.name, pool.policy) == ("tuned", "reference-default")
+    assert [one.host for one in pool.endpoints] == ["a"]
+    elsewhere = RoutingSettings(picker_config_file="other.yaml")
+    (pool,) = translate(snapshot.resources, settings=elsewhere).model.pools.values()
+    assert (pool.picker_config, pool.policy) == (None, "marginal-cost")

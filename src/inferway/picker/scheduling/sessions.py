@@ -13,7 +13,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Final, Literal
 
 from inferway.picker.scheduling.compare import Rows
-from inferway.resources.picker_plugins.scheduling import (
+from inferway.resources.picker_plugins.sessions import (
     SESSION_HEADER,
     EncodedEndpointHeader,
     SessionIdConfig,

@@ -11,13 +11,25 @@ from pydantic import ConfigDict
 
 from inferway.resources.meta import Model
 
+from .choosing import COSTS, PICKERS
 from .data import DATA_PLUGINS
+from .filters import FILTERS
 from .flow_control import FLOW_CONTROL_PLUGINS
+from .not_served import NOT_SERVED
 from .plugin_type import SCHEDULING, PluginType
-from .scheduling import SCHEDULING_PLUGINS
+from .scorers import SCORERS
 
 PLUGIN_TYPES: Final[dict[str, PluginType]] = {
-    one.name: one for one in (*SCHEDULING_PLUGINS, *FLOW_CONTROL_PLUGINS, *DATA_PLUGINS)
+    one.name: one
+    for one in (
+        *SCORERS,
+        *FILTERS,
+        *PICKERS,
+        *COSTS,
+        *NOT_SERVED,
+        *FLOW_CONTROL_PLUGINS,
+        *DATA_PLUGINS,
+    )
 }
 _MARKS: Final = frozenset("./:")
 

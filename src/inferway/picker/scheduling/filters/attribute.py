@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from inferway.resources.picker_plugins.scheduling import ThresholdAlgorithm  # noqa: TC001 - read at run time
+from inferway.resources.picker_plugins.filters import ThresholdAlgorithm  # noqa: TC001 - read at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

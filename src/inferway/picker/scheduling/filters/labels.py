@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferway.resources.picker_plugins.scheduling import ROLE_LABEL
+from inferway.resources.picker_plugins.filters import ROLE_LABEL
 from inferway.resources.references import LabelSelectorRequirement  # noqa: TC001 - read at run time
 
 if TYPE_CHECKING:

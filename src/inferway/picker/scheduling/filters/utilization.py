@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inferway.resources.picker_plugins.scheduling import MetricLimit  # noqa: TC001 - read at run time
+from inferway.resources.picker_plugins.filters import MetricLimit  # noqa: TC001 - read at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferway.picker.scheduling.compare import Kept, fewest
-from inferway.resources.picker_plugins.scheduling import LinearAlgorithm  # noqa: TC001 - read at run time
+from inferway.resources.picker_plugins.scorers import LinearAlgorithm  # noqa: TC001 - read at run time
 
 if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Bools, Endpoints, Floats, Request

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inferway.resources.picker_plugins.scheduling import CONTEXT_RANGE_LABEL
+from inferway.resources.picker_plugins.scorers import CONTEXT_RANGE_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
