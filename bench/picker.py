@@ -16,18 +16,21 @@ import time
 import numpy as np
 import uvloop
 
-from inferway._native import PrefixIndex, hash_seed
+from inferway._native import FrameReader, PrefixIndex, hash_seed
 from inferway.observability.logging import LogLevel, set_up_logging
 from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
 from inferway.picker.datalayer.state import DataLayer
+from inferway.picker.datalayer.table import EndpointTable
 from inferway.picker.desk import PickDesk
 from inferway.picker.metrics import PickerMetrics
 from inferway.picker.protocol import filter_side
 from inferway.picker.protocol.conversation import Conversation
-from inferway.picker.scheduling.decide import Decision, PoolScheduler
+from inferway.picker.scheduling.contracts import Request
+from inferway.picker.scheduling.decide import Decision, PoolScheduler, Weighed
 from inferway.picker.server import Connection, PickServer
 
 POOL = "default/pool"
+(PICK,) = FrameReader().feed(filter_side.pick(1, pool=POOL))
 PROMPTS = 64  # different prompts in turn
 
 
@@ -59,7 +62,7 @@ async def one_run(
     server = new_server(endpoints)
     if not scheduled:
         answer = Decision(0, "10.0.0.1:8000", "10.0.0.1:8000,10.0.0.2:8000", 500, 700)
-        for pool in server.desk.runtime._pools.values():  # type: ignore[attr-defined]  # noqa: SLF001
+        for pool in server.desk.runtime.pools.values():  # type: ignore[attr-defined]
             pool._scheduler = FixedScheduler(answer)  # noqa: SLF001
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     near.setblocking(False)
@@ -100,11 +103,20 @@ class FixedScheduler(PoolScheduler):
 
     def __init__(self, answer: Decision) -> None:
         self._answer = answer
+        none = np.zeros(0)
+        request = Request(1.0, 1.0, 0, none, None, "llama", None, PICK)
+        self._weighed = Weighed(request, EndpointTable(POOL, ()).view(), none, None, (), ())
 
     def knows(self, model: str) -> bool | None:
         return None
 
-    def decide(self, *_args: object, **_named: object) -> Decision:  # type: ignore[override]
+    def weigh(self, *_args: object, **_named: object) -> Weighed:  # type: ignore[override]
+        return self._weighed
+
+    def choose(self, *_args: object, **_named: object) -> list[int]:  # type: ignore[override]
+        return [0]
+
+    def place(self, *_args: object, **_named: object) -> Decision:  # type: ignore[override]
         return self._answer
 
 
@@ -129,6 +141,7 @@ def new_server(endpoints: int) -> PickServer:
         random_of=lambda _: randomness,
         picked=lambda _: None,
         answered=lambda _: None,
+        send=lambda _connection, _frames: None,
     )
     return PickServer(desk, metrics, epoch=1, heartbeat_ms=100, clock=time.perf_counter)
 

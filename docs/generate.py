@@ -24,7 +24,7 @@ from inferway.control.metrics import ControlMetrics
 from inferway.picker.config import PickerStatus
 from inferway.picker.exposition import Sources, families
 from inferway.picker.metrics import PickerMetrics
-from inferway.picker.outcome import REPLIES
+from inferway.picker.outcome import REPLIES, Reply
 from inferway.picker.scheduling.engine_constants import EngineConstants
 from inferway.picker.scheduling.registry import PLUGINS, POLICIES
 from inferway.resources.kinds import KINDS, KindInfo
@@ -468,6 +468,12 @@ def metric_table(found: Iterable[tuple[str, str, Iterable[str], str]]) -> Iterat
     )
 
 
+def _retry_after(reply: Reply) -> str:
+    if reply.status == 429:
+        return "computed"
+    return f"{reply.retry_after_ms // 1000}" if reply.retry_after_ms else ABSENT
+
+
 def picker_replies() -> Iterator[str]:
     yield from table(
         ("outcome", "status", "`type`", "`code`", "`Retry-After`", "`x-inferway-dropped-reason`"),
@@ -477,7 +483,7 @@ def picker_replies() -> Iterator[str]:
                 str(reply.status),
                 f"`{reply.type}`",
                 f"`{reply.code}`",
-                f"{reply.retry_after_ms // 1000}" if reply.retry_after_ms else ABSENT,
+                _retry_after(reply),
                 f"`{reply.reason}`" if reply.reason else ABSENT,
             )
             for outcome, reply in REPLIES.items()

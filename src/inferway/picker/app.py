@@ -126,7 +126,6 @@ class Picker:
         self._page = ""
         self._page_due_s = 0.0
         layer = DataLayer(self._index, hash_seed)
-        self.scraper = self._new_scraper(config, layer)
         self.desk = PickDesk(
             layer,
             self.metrics,
@@ -135,7 +134,9 @@ class Picker:
             random_of=self._random_of,
             picked=self._picked,
             answered=self._answered,
+            send=self._send,
         )
+        self.scraper = self._new_scraper(config)
         self.server = PickServer(
             self.desk,
             self.metrics,
@@ -174,7 +175,7 @@ class Picker:
         self.metrics.configs_applied += 1
         self.server.heartbeat_ms = config.heartbeat_ms
         if config.scrape != before.scrape:
-            self.scraper = self._new_scraper(config, self.desk.layer)
+            self.scraper = self._new_scraper(config)
             self._rescrape.set()
         self._follow(config)
         self.configured.set()
@@ -224,11 +225,11 @@ class Picker:
             [Target(address, path, names) for address, (names, path) in engines.items()]
         )
 
-    def _new_scraper(self, config: PickerConfig, layer: DataLayer) -> Scraper:
+    def _new_scraper(self, config: PickerConfig) -> Scraper:
         return Scraper(
             config.scrape,
             self._session,
-            layer,
+            self.desk,
             parse=parse_metrics,
             clock=time.monotonic,
             cpu_clock=time.process_time,
@@ -243,6 +244,9 @@ class Picker:
 
     def _answered(self, address: str) -> None:
         self.scraper.answered(address)
+
+    def _send(self, connection: int, data: bytes) -> None:
+        self.server.send(connection, data)
 
 
 def freeze_memory() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from inferway.picker.flowcontrol.config import FlowConfig
 from inferway.picker.health_config import HealthConfig
 
 
@@ -76,6 +77,7 @@ class PoolConfig(_Message):
     rewrites: tuple[RewriteConfig, ...] = ()
     health: HealthConfig = HealthConfig()
     explain: PoolExplainConfig = PoolExplainConfig()
+    flow: FlowConfig = FlowConfig()
 
 
 class ScrapeConfig(_Message):

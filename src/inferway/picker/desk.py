@@ -2,10 +2,12 @@
 
 Problem: frames of all filters, configurations and readings meet in one place, and each frame must
 count once. Model: `PickDesk` owns the data layer and the runtime in force; `handle` applies a
-batch in arrival order. Invariants: one answer per PICK, whatever happens inside; a stream is
-charged exactly while its connection holds it; a failing policy costs its own request only. What
-an ended stream teaches (statistics, estimates) waits for `settle`, so that no pick waits for it. It
-runs on one thread and neither waits nor logs, except for the first failure of a configuration.
+batch in arrival order; a request that must wait is held (holding.py) and answered later, on its own
+connection. Invariants: one answer per PICK, whatever happens inside, unless its client leaves
+first; a stream is charged exactly while its connection holds it; a failing policy costs its own
+request only. What an ended stream teaches (statistics, estimates) waits for `settle`, so that no
+pick waits for it. It runs on one thread and neither waits nor logs, except for the first failure of
+a configuration.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from typing import TYPE_CHECKING, Final
 from inferway._native import Done, Fault, First, Open, Pick
 from inferway.observability.logging import get_logger
 from inferway.picker.explain import Ring
+from inferway.picker.flowcontrol.asked import Refusal
+from inferway.picker.flowcontrol.waiting import FOR_EVER
+from inferway.picker.holding import Holding
 from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
 from inferway.picker.runtime import PICKED, Runtime
@@ -25,7 +30,10 @@ if TYPE_CHECKING:
 
     from inferway.picker.config import PickerConfig
     from inferway.picker.datalayer.accounting import Charge
+    from inferway.picker.datalayer.engines import Reading
+    from inferway.picker.datalayer.models import Served
     from inferway.picker.datalayer.state import DataLayer
+    from inferway.picker.flowcontrol.asked import FlowRequest
     from inferway.picker.metrics import ModelCounters, PickerMetrics
     from inferway.picker.protocol.conversation import Admitted
     from inferway.picker.scheduling.contracts import Random
@@ -37,7 +45,7 @@ class PickDesk:
     """Serves `server.PickServer`. `clock` counts seconds monotonically.
 
     `picked(now_s)` is called once per batch with picks, `answered(address)` when an endpoint has
-    answered a request to its end.
+    answered a request to its end, `send(connection, frames)` with answers that come later.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class PickDesk:
         random_of: Callable[[str], Random],
         picked: Callable[[float], None],
         answered: Callable[[str], None],
+        send: Callable[[int, bytes], None],
         streams_max: int = STREAMS_MAX,
     ) -> None:
         self.layer = layer
@@ -66,7 +75,10 @@ class PickDesk:
         self._log = get_logger("pick-desk")
         self._profiles = Profiles()
         self.ring = Ring(config.explain, clock)
-        self.runtime = Runtime(config, layer, metrics, random_of, self._profiles, self.ring)
+        self.holding = Holding(
+            layer.in_flight, send=send, opened=self._opened, failed=self._tell_failure
+        )
+        self.runtime = self._new_runtime(config)
 
     @property
     def open_streams(self) -> int:
@@ -75,9 +87,7 @@ class PickDesk:
 
     def configure(self, config: PickerConfig) -> None:
         """Swaps in a new runtime. ValueError, and the old one stays, when it cannot be built."""
-        self.runtime = Runtime(
-            config, self.layer, self._metrics, self._random_of, self._profiles, self.ring
-        )
+        self.runtime = self._new_runtime(config)
         self._failure_told = False
 
     def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:
@@ -90,7 +100,9 @@ class PickDesk:
         in_flight, health = self.layer.in_flight, self.layer.health
         for frame in frames:
             if type(frame) is Pick:
-                answers.append(self._pick(connection, streams, frame, now_s))
+                answer = self._pick(connection, streams, frame, now_s)
+                if answer:
+                    answers.append(answer)
             elif type(frame) is Done:
                 self._done(connection, streams, frame, now_s)
             elif type(frame) is First:
@@ -107,14 +119,19 @@ class PickDesk:
                     now_s=now_s,
                 )
             elif type(frame) is Release:
-                in_flight.done(connection, frame.stream)
+                charge = in_flight.done(connection, frame.stream)
                 self._forget(streams, frame.stream)
+                if self.holding.busy:
+                    self.holding.ended(connection, frame.stream, charge, None, now_s)
             elif type(frame) is Open:
                 in_flight.replay(connection, frame)
                 streams[frame.stream] = counters = self._metrics.model(frame.pool, frame.model)
                 counters.running += 1
                 self._open += 1
-        if answers:
+        if self.holding.busy:
+            answers += self.holding.flush(connection)
+            self._picked(now_s)
+        elif answers:
             self._picked(now_s)
         return answers
 
@@ -149,27 +166,96 @@ class PickDesk:
         self._open -= len(streams)
         self.layer.in_flight.drop_filter(connection)
         self.ring.dropped(connection)
+        self.holding.drop(connection, self._clock())
+
+    # --- requests that wait ------------------------------------------------------------------
+
+    def tick_in_s(self) -> float:
+        """In how many seconds `tick` is due; inf while nothing waits."""
+        if not self.holding.flows.held:
+            return FOR_EVER
+        now_s = self._clock()
+        return self.holding.next_s(now_s) - now_s
+
+    def tick(self) -> None:
+        """What time alone does to requests that wait."""
+        self.holding.tick(self._clock())
+        self.holding.flush()
+
+    def beat(self) -> None:
+        """To be called at the pace of heartbeats."""
+        self.holding.beat(self._clock())
+
+    def end(self) -> None:
+        """The picker stops: answers what waits."""
+        self.holding.end(self._clock())
+
+    # --- the scraper's `Sink` ----------------------------------------------------------------
+
+    def own_requests(self, address: str) -> float:
+        return self.layer.own_requests(address)
+
+    def scraped(self, address: str, reading: Reading, own_requests: float, now_s: float) -> None:
+        self.layer.scraped(address, reading, own_requests, now_s)
+        self.holding.scraped(address, reading, own_requests, now_s)
+
+    def models(self, address: str, answer: Served) -> None:
+        self.layer.models(address, answer)
+
+    def reachable(self, address: str, reachable: bool) -> None:
+        self.layer.reachable(address, reachable)
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _new_runtime(self, config: PickerConfig) -> Runtime:
+        now_s = self._clock()
+        runtime = Runtime(
+            config,
+            self.layer,
+            self._metrics,
+            self._random_of,
+            self._profiles,
+            self.ring,
+            self.holding.flows,
+            now_s,
+        )
+        self.holding.take_force(runtime, now_s)
+        return runtime
 
     def _pick(
         self, connection: int, streams: dict[int, ModelCounters], pick: Pick, now_s: float
     ) -> bytes:
         if self._open >= self._streams_max:
-            return self.runtime.refuse(Outcome.OVERLOADED, pick)
+            return self.runtime.refuse(Refusal(Outcome.OVERLOADED), pick)
         try:
             outcome, answer, model = self.runtime.pick(connection, pick, now_s)
         except Exception:  # noqa: BLE001 - a request's boundary: policies are users' code
             self.layer.in_flight.done(connection, pick.stream)
-            if not self._failure_told:
-                self._failure_told = True
-                self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
-            return self.runtime.refuse(Outcome.FAILED, pick)
+            self._tell_failure(pick)
+            return self.runtime.refuse(Refusal(Outcome.FAILED), pick)
         if outcome is PICKED:
             counters = self._metrics.model(pick.pool, model)
             counters.requests += 1
             counters.running += 1
             streams[pick.stream] = counters
             self._open += 1
+        elif outcome is None:
+            self.holding.turned_away(pick.pool)
         return answer
+
+    def _opened(self, connection: int, pick: FlowRequest, model: str) -> None:
+        """A request that waited was placed."""
+        counters = self._metrics.model(pick.pool, model)
+        counters.requests += 1
+        counters.running += 1
+        self._streams[connection][pick.stream] = counters
+        self._open += 1
+
+    def _tell_failure(self, pick: FlowRequest) -> None:
+        """Logs the exception that is being handled, the first of a configuration."""
+        if not self._failure_told:
+            self._failure_told = True
+            self._log.exception("pick_failed", pool=pick.pool, request_id=pick.request_id)
 
     def _done(
         self, connection: int, streams: dict[int, ModelCounters], done: Done, now_s: float
@@ -191,6 +277,8 @@ class PickDesk:
         self.ring.ended(connection, done)
         if counters is not None:
             self._ended.append((counters, charge, done))
+        if self.holding.busy:
+            self.holding.ended(connection, done.stream, charge, done, now_s)
 
     def _forget(self, streams: dict[int, ModelCounters], stream: int) -> ModelCounters | None:
         counters = streams.pop(stream, None)

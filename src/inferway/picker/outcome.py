@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from inferway._native import encode_reject
@@ -30,6 +31,11 @@ class Outcome(StrEnum):
     NO_ENDPOINT = "no_endpoint"  # the pool is empty, or none of its endpoints is ready
     FAILED = "failed"  # a policy raised
     OVERLOADED = "overloaded"  # the picker's own limit of open streams is reached
+    SHED = "shed"  # the pool is saturated, and the priority negative
+    DISPLACED = "displaced"  # it waited, and a higher priority needed its place
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"  # its time to live ended while it waited
+    SHUTTING_DOWN = "shutting_down"
 
 
 OUTCOMES: Final = tuple(Outcome)
@@ -39,7 +45,8 @@ OUTCOMES: Final = tuple(Outcome)
 class Reply:
     """The fields of a REJECT frame.
 
-    `message` may hold {model} and {pool}; an empty `reason` sends no header.
+    `message` may hold {model} and {pool}; an empty `reason` sends no header. When to come back to a
+    pool that was too busy (429) is computed for each request.
     """
 
     status: int
@@ -71,7 +78,7 @@ REPLIES: Final[Mapping[Outcome, Reply]] = {
         code="no_endpoint",
         message="No model server of this inference pool is ready. Try again in a moment.",
         retry_after_ms=1_000,
-        reason="no-endpoint",
+        reason="rejected-no-endpoints",
     ),
     Outcome.FAILED: Reply(
         status=500,
@@ -88,21 +95,72 @@ REPLIES: Final[Mapping[Outcome, Reply]] = {
         retry_after_ms=1_000,
         reason="overloaded",
     ),
+    Outcome.SHED: Reply(
+        status=429,
+        type="rate_limit_error",
+        code="saturated",
+        message="The model servers of this inference pool are busy with more important requests."
+        " Try again later.",
+        reason="rejected-saturated",
+    ),
+    Outcome.DISPLACED: Reply(
+        status=429,
+        type="rate_limit_error",
+        code="displaced",
+        message="This request waited, and had to make room for more important ones."
+        " Try again later.",
+        reason="evicted-priority",
+    ),
+    Outcome.QUEUE_FULL: Reply(
+        status=429,
+        type="rate_limit_error",
+        code="queue_full",
+        message="Too many requests wait for this inference pool. Try again later.",
+        reason="rejected-saturated",
+    ),
+    Outcome.QUEUE_TIMEOUT: Reply(
+        status=429,
+        type="rate_limit_error",
+        code="queue_timeout",
+        message="No model server of this inference pool had room in time. Try again later.",
+        reason="rejected-ttl-expired",
+    ),
+    Outcome.SHUTTING_DOWN: Reply(
+        status=503,
+        type="service_unavailable",
+        code="shutting_down",
+        message="The gateway is being stopped. Try again in a moment.",
+        retry_after_ms=1_000,
+        reason="rejected-shutting-down",
+    ),
 }
 
 MODEL_SHOWN_MAX: Final = 200  # characters of a client's model name that are sent back to it
 
 
-def refusal(outcome: Outcome, *, stream: int, model: str, pool: str) -> bytes:
-    """The REJECT frame of an outcome. KeyError for `picked`, which is no refusal."""
+def reject(
+    outcome: Outcome,
+    *,
+    stream: int,
+    model: str,
+    pool: str,
+    retry_after_s: float = 0.0,
+    retry: bool | None = None,
+) -> bytes:
+    """The REJECT frame of an outcome. KeyError for `picked`, which is no refusal.
+
+    `retry_after_s`: instead of the table's. `retry`: whether the client is told to try again by
+    itself; None: nothing is said of it.
+    """
     reply = REPLIES[outcome]
     shown = model if len(model) <= MODEL_SHOWN_MAX else model[:MODEL_SHOWN_MAX] + "…"
     return encode_reject(
         stream,
         reply.status,
-        reply.retry_after_ms,
+        ceil(retry_after_s * 1_000) or reply.retry_after_ms,
         reply.type,
         reply.code,
         reply.message.format(model=shown, pool=pool),
         reply.reason,
+        0 if retry is None else 2 - retry,
     )

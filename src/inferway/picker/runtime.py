@@ -13,9 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from inferway._native import encode_endpoints, hash_seed
-from inferway.picker.outcome import OUTCOMES, Outcome, refusal
+from inferway.picker.flowcontrol.asked import Asked, Refusal
+from inferway.picker.flowcontrol.waiting import Waiting
+from inferway.picker.outcome import OUTCOMES, Outcome, reject
 from inferway.picker.rewriting import Rewriter
-from inferway.picker.scheduling.decide import Decision, PoolScheduler
+from inferway.picker.scheduling.decide import PoolScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
     from inferway.picker.config import PickerConfig, PoolConfig
     from inferway.picker.datalayer.state import DataLayer, PoolData
     from inferway.picker.explain import Ring
+    from inferway.picker.flowcontrol.asked import FlowRequest, Held
+    from inferway.picker.flowcontrol.pool_flow import PoolFlow
+    from inferway.picker.holding import Flows
     from inferway.picker.metrics import PickerMetrics, PoolCounters
     from inferway.picker.scheduling.contracts import Random
+    from inferway.picker.scheduling.decide import Weighed
     from inferway.picker.scheduling.profile import Profile
     from inferway.picker.scheduling.profiles import Profiles
 
@@ -33,6 +39,10 @@ if TYPE_CHECKING:
 MODELS_REMEMBERED_MAX: Final = 4_096
 PICKED: Final = Outcome.PICKED  # reading it from the enum costs as much as a call
 _PICKED_INDEX: Final = OUTCOMES.index(PICKED)
+_NO_POOL: Final = Refusal(Outcome.POOL_NOT_FOUND)
+_NO_MODEL: Final = Refusal(Outcome.MODEL_NOT_FOUND)
+_NO_ENDPOINT: Final = Refusal(Outcome.NO_ENDPOINT)
+_QUEUED_US_MAX: Final = 0xFFFF_FFFF  # the protocol carries u32
 
 
 class Runtime:
@@ -46,6 +56,8 @@ class Runtime:
         random_of: Callable[[str], Random],
         profiles: Profiles,
         ring: Ring,
+        flows: Flows,
+        now_s: float,
     ) -> None:
         names = [pool.name for pool in config.pools]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -58,16 +70,20 @@ class Runtime:
         self.config = config
         self._metrics = metrics
         self._ring = ring
-        self._pools = {
+        flows.keep(config.pools)
+        self.pools = {
             pool.name: PoolRuntime(
                 pool,
                 self._scheduler(pool, layer.pools[pool.name], profiles[pool.name], random_of),
                 layer,
                 metrics,
                 Rewriter(pool.rewrites, random_of(pool.name), hash_seed) if pool.rewrites else None,
+                flows.pools[pool.name],
             )
             for pool in config.pools
         }
+        for pool in config.pools:
+            self.pools[pool.name].take_force(pool, random_of(pool.name), now_s)
 
     def _scheduler(
         self,
@@ -80,33 +96,43 @@ class Runtime:
         recorder = self._ring.recorder(profile, rng, every=pool.explain.record_every)
         return PoolScheduler(data, profile, rng, recorder=recorder)
 
-    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes, str]:
+    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome | None, bytes, str]:
         """Decides, charges, counts; returns what came of it, the frame that answers, and the model
-        that shall serve.
+        that shall serve. No outcome and no frame: the request waits, in `Flows`.
         """
-        pool = self._pools.get(pick.pool)
+        pool = self.pools.get(pick.pool)
         if pool is None:
-            return Outcome.POOL_NOT_FOUND, self.refuse(Outcome.POOL_NOT_FOUND, pick), pick.model
-        picked = pool.pick(connection, pick, now_s)
-        if picked[1]:
-            return picked
-        return picked[0], self.refuse(picked[0], pick, picked[2]), picked[2]
+            return Outcome.POOL_NOT_FOUND, self.refuse(_NO_POOL, pick), pick.model
+        refusal, frame, model = pool.pick(connection, pick, now_s)
+        if frame:
+            return PICKED, frame, model
+        if refusal is None:
+            return None, b"", model
+        return refusal.outcome, self.refuse(refusal, pick, model), model
 
-    def refuse(self, outcome: Outcome, pick: Pick, model: str = "") -> bytes:
-        """The answer of an outcome that needs no decision. `model`: that should have served."""
+    def refuse(self, refusal: Refusal, pick: FlowRequest, model: str = "") -> bytes:
+        """The answer to a request that goes nowhere. `model`: that should have served."""
+        outcome, retry_after_s, retry = refusal
         self._metrics.pool(pick.pool).outcomes[OUTCOMES.index(outcome)] += 1
         if self._metrics.versions.pools:
             self._count_refusal(outcome, pick, model or pick.model)
         self._ring.refused(pick, model or pick.model, outcome)
-        return refusal(outcome, stream=pick.stream, model=pick.model, pool=pick.pool)
+        return reject(
+            outcome,
+            stream=pick.stream,
+            model=pick.model,
+            pool=pick.pool,
+            retry_after_s=retry_after_s,
+            retry=retry,
+        )
 
-    def _count_refusal(self, outcome: Outcome, pick: Pick, model: str) -> None:
+    def _count_refusal(self, outcome: Outcome, pick: FlowRequest, model: str) -> None:
         """A model that nobody serves is the client's mistake, unless the gateway chose it or a
         roll-out took the request away from where it is served.
         """
         versions = self._metrics.versions
         if outcome is Outcome.MODEL_NOT_FOUND and model == pick.model:
-            measured = (self._pools.get(name) for name in versions.pools)
+            measured = (self.pools.get(name) for name in versions.pools)
             if not any(pool.serves(model) for pool in measured if pool is not None):
                 return
         versions.refused(pick.pool, model, outcome)
@@ -124,6 +150,7 @@ class PoolRuntime:
         "_objectives",
         "_rewriter",
         "_scheduler",
+        "flow",
     )
 
     def __init__(
@@ -133,6 +160,7 @@ class PoolRuntime:
         layer: DataLayer,
         metrics: PickerMetrics,
         rewriter: Rewriter | None,
+        flow: PoolFlow,
     ) -> None:
         self._scheduler = scheduler
         self._layer = layer
@@ -142,6 +170,19 @@ class PoolRuntime:
         self._rewriter = rewriter
         self._known: dict[str, bool | None] = {}
         self._known_revision = -1
+        self.flow = flow
+
+    def take_force(self, config: PoolConfig, random: Random, now_s: float) -> None:
+        """From now on what waits goes by this configuration."""
+        self.flow.bind(
+            config.flow,
+            self._layer.pools[config.name].table,
+            self._scheduler,
+            priorities=config.objectives.values(),
+            placed=self._counters.priorities,
+            random=random,
+            now_s=now_s,
+        )
 
     def priority(self, objective: str, model: str) -> int:
         """The objective that the header names, else the one named like the model, else 0.
@@ -154,8 +195,8 @@ class PoolRuntime:
         priority = objectives.get(objective)
         return objectives.get(model, 0) if priority is None else priority
 
-    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome, bytes, str]:
-        """The outcome, the answer when it is `picked`, and the model that shall serve.
+    def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Refusal | None, bytes, str]:
+        """Why not, or the answer, and the model that shall serve; neither: the request waits.
 
         That model is chosen first, so that all the rest (is it served, where is its adapter, where
         is its prompt cached) is about what the server will see. Only the priority goes by the name
@@ -166,14 +207,48 @@ class PoolRuntime:
         if self._layer.catalog.revision != self._known_revision or model not in known:
             self._ask(model)
         if known[model] is False:
-            return Outcome.MODEL_NOT_FOUND, b"", model
+            return _NO_MODEL, b"", model
         priority = self.priority(pick.objective, asked) if self._objectives else 0
-        decision = self._scheduler.decide(
-            pick, filter_id=connection, now_s=now_s, priority=priority, model=model
+        scheduler, flow = self._scheduler, self.flow
+        weighed = scheduler.weigh(pick, now_s, priority, model)
+        rows = scheduler.choose(weighed)
+        if not (rows and flow.direct and flow.has_room(rows[0], priority, now_s)):
+            request = Asked(connection, pick, model, priority)
+            decided = flow.decide(request, weighed, rows, now_s)
+            if isinstance(decided, Refusal):
+                return decided, b"", model
+            if isinstance(decided, Waiting):
+                return None, b"", model
+            weighed, rows = decided
+        return None, self._place(connection, pick, weighed, rows), model
+
+    def send_on(self, item: Held, now_s: float) -> bytes | Refusal | None:
+        """The answer to one that waited, if it goes now; None: it waits on."""
+        connection, pick, model, priority = item.what
+        weighed = self._scheduler.weigh(pick, now_s, priority, model)
+        if weighed.candidates is not None and not weighed.candidates.any():
+            self._scheduler.nobody(weighed)
+            self.flow.refused(item, now_s)
+            return _NO_ENDPOINT
+        going = self.flow.going(item, weighed, now_s)
+        if going is None:
+            return None
+        waited_s = self.flow.sent(item, now_s)
+        return self._place(connection, pick, going.weighed, going.rows, waited_s)
+
+    def _place(
+        self,
+        connection: int,
+        pick: FlowRequest,
+        weighed: Weighed,
+        rows: list[int],
+        waited_s: float = 0.0,
+    ) -> bytes:
+        """Charges and counts; returns the answer."""
+        _, _, endpoints, uncached, context, prompt = self._scheduler.place(
+            weighed, rows, connection
         )
-        if not isinstance(decision, Decision):
-            return Outcome.NO_ENDPOINT, b"", model
-        _, _, endpoints, uncached, context, prompt = decision
+        priority, model = weighed.request.priority, weighed.request.model
         counters = self._counters
         counters.outcomes[_PICKED_INDEX] += 1
         counters.priorities[priority] = counters.priorities.get(priority, 0) + 1
@@ -183,9 +258,11 @@ class PoolRuntime:
         counters.prompt_tokens += prompt
         counters.matched_tokens += matched
         self._metrics.hit_ratio.observe(matched / prompt)
-        renamed = "" if model == asked else model
-        answer = encode_endpoints(pick.stream, uncached, context, endpoints, renamed)
-        return PICKED, answer, model
+        renamed = "" if model == pick.model else model
+        if not waited_s:
+            return encode_endpoints(pick.stream, uncached, context, endpoints, renamed)
+        queued_us = min(int(waited_s * 1e6), _QUEUED_US_MAX)
+        return encode_endpoints(pick.stream, uncached, context, endpoints, renamed, queued_us)
 
     def serves(self, model: str) -> bool:
         """Whether an endpoint is known to serve it."""

@@ -47,6 +47,22 @@ class Desk(Protocol):
         """Releases everything that was charged for the connection."""
         ...
 
+    def tick_in_s(self) -> float:
+        """In how many seconds `tick` is due; inf while nothing waits."""
+        ...
+
+    def tick(self) -> None:
+        """What time alone does to requests that wait."""
+        ...
+
+    def beat(self) -> None:
+        """Called with every heartbeat."""
+        ...
+
+    def end(self) -> None:
+        """Answers what waits, before the connections are closed."""
+        ...
+
 
 class CloseCause(StrEnum):
     """Why a filter's connection ended; the metric label."""
@@ -88,6 +104,7 @@ class PickServer:
         self._listener: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._beat_due_s = 0.0
+        self._tick: asyncio.TimerHandle | None = None
 
     def start(self, listener: socket.socket) -> None:
         """Serves on a non-blocking listening socket from now on; the server owns it."""
@@ -101,13 +118,42 @@ class PickServer:
         """Closes the listener and every connection."""
         if self._loop is None or self._listener is None:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        self.desk.end()
+        for timer in (self._timer, self._tick):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._listener)
         self._listener.close()
         self._listener = None
         for connection in list(self._connections.values()):
             connection.close(CloseCause.STOPPED)
+
+    def send(self, connection: int, data: bytes) -> None:
+        """Sends answers that come later, if the connection is still there."""
+        found = self._connections.get(connection)
+        if found is not None:
+            found.send(data)
+
+    def look_again(self) -> None:
+        """Has the desk look at what waits when it is time to. To be called whenever something may
+        wait that did not.
+        """
+        loop, tick = self._loop, self._tick
+        if loop is None or self._listener is None:
+            return
+        due_s = self.desk.tick_in_s()
+        if due_s == float("inf"):
+            return
+        if tick is not None:
+            if tick.when() <= loop.time() + due_s:
+                return
+            tick.cancel()
+        self._tick = loop.call_later(due_s, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        self.desk.tick()
+        self.look_again()
 
     @property
     def connections(self) -> int:
@@ -174,6 +220,8 @@ class PickServer:
             return
         now_s = loop.time()
         self.metrics.lag_seconds.observe(max(now_s - self._beat_due_s, 0.0))
+        self.desk.beat()
+        self.look_again()
         frame = encode_heartbeat()
         interval_ms = self.heartbeat_ms
         for connection in list(self._connections.values()):
@@ -269,6 +317,7 @@ class Connection:
         if answers:
             server.metrics.batch(len(answers), decided_s - started_s)
         server.desk.settle()
+        server.look_again()
         if actions.close:
             server.log.warning("protocol_violated", connection=self.number, problem=actions.close)
             self.close(CloseCause.PROTOCOL)

@@ -106,6 +106,14 @@ class Band(Generic[T]):
     def newest_first(self) -> Iterator[Waiting[T]]:
         return reversed(self._items.values())
 
+    def places(self) -> list[str]:
+        """Where something waits."""
+        return list(self._at)
+
+    def by_flow(self) -> list[tuple[str, int]]:
+        """Flows of which something waits, and how much."""
+        return [(flow.name, flow.requests) for flow in self._busy]
+
     def waiting_at(self, place: str) -> int:
         """How many wait for the place."""
         return sum(flow.lanes[place].alive for flow in self._at.get(place, ()))

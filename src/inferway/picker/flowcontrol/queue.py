@@ -88,6 +88,10 @@ class FlowQueue(Generic[T]):
         """Everything that waits, by priority and entry."""
         return [item for band in self._order for item in band.items()]
 
+    def places(self) -> list[str]:
+        """Where something waits."""
+        return list(dict.fromkeys(place for band in self._order for place in band.places()))
+
     def ahead_of(self, priority: int) -> int:
         """How many would go before a newcomer of that priority."""
         return sum(band.requests for band in self._order if band.priority >= priority)
@@ -112,6 +116,7 @@ class FlowQueue(Generic[T]):
             self.leave(other, now_s)
         self._sequence += 1
         item.sequence = self._sequence
+        item.entered_s = now_s
         item.waits = True
         self.requests += 1
         self.bytes += item.bytes

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAMPLE_S: Final = 0.5  # shorter ones would be noise
 _FORGET_S: Final = 4.0
 _FLOOR_RATIO: Final = 0.02  # of the whole rate: what even the lowest priority gets in the long run
-_FLOOR: Final = 0.01  # requests per second, where nothing was ever placed
+_FLOOR: Final = 0.1  # requests per second, where nothing is placed
 
 
 class Rates:
@@ -42,8 +42,8 @@ class Rates:
 
     @property
     def whole(self) -> float:
-        """Requests per second."""
-        return sum(self._rates.values())
+        """Requests per second; above 0."""
+        return max(sum(self._rates.values()), _FLOOR)
 
     def of(self, priority: int) -> float:
         """Requests per second that the priority can count on; above 0."""

@@ -21,6 +21,7 @@ class Waiting(Generic[T]):
     __slots__ = (
         "arrived_s",
         "bytes",
+        "entered_s",
         "expires_s",
         "flow",
         "loose_s",
@@ -56,6 +57,7 @@ class Waiting(Generic[T]):
         self.place = ANYWHERE
         self.loose_s = FOR_EVER  # from then on it takes any place
         self.sequence = 0
+        self.entered_s = arrived_s
         self.waits = False
 
     @property

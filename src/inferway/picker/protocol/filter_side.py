@@ -106,6 +106,7 @@ def pick(
     objective: str = "",
     priority: int = NO_PRIORITY,
     repeated: bool = False,
+    received_ns: int = 1_000,
     blocks: int = 8,
     prompt_bytes: int | None = None,
     max_tokens: int = 0,
@@ -130,7 +131,7 @@ def pick(
     flags = sum(bit << place for place, bit in enumerate(bits))
     fixed = struct.pack(
         "<QQIIIiBBI",
-        *(stream, 1_000, size + 100, size, max_tokens, priority),
+        *(stream, received_ns, size + 100, size, max_tokens, priority),
         *(1, flags, blocks),
     )
     texts = map(_text, (pool, model, objective, fairness, session, f"request-{stream}"))

@@ -184,7 +184,8 @@ class Cost(Protocol):
     """Says what sending the request to each endpoint costs. A text attribute `unit`, where there
     is one, is shown to people with it.
 
-    `sequence` counts the pool's picks and `rng` is the pool's own.
+    `sequence` counts the pool's picks and `rng` is the pool's own. A cost that can be set against
+    waiting has an attribute `wait_weight`: what a second of waiting for an endpoint adds to it.
     """
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:

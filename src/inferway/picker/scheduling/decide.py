@@ -98,6 +98,7 @@ class PoolScheduler:
         self._recorder = recorder
         self._rng: Random = rng if recorder is None else recorder.tape
         self._count = fallback_max + 1
+        self._drawn = 0
         self._sequence = 0
         self._aged_at_s = self._now_s = float("-inf")
         self._view = data.table.view()
@@ -122,7 +123,7 @@ class PoolScheduler:
     ) -> Decision | NoEndpoint:
         """`model`: the name after a rewrite; empty = as the client asked."""
         weighed = self.weigh(pick, now_s, priority, model)
-        rows = self._choose(weighed[2], weighed[3], self._rng, count=self._count)
+        rows = self.choose(weighed)
         return self.place(weighed, rows, filter_id) if rows else self.nobody(weighed)
 
     def weigh(self, pick: PickRequest, now_s: float, priority: int = 0, model: str = "") -> Weighed:
@@ -169,7 +170,15 @@ class PoolScheduler:
 
     def choose(self, weighed: Weighed) -> list[int]:
         """Rows, best first; empty when there is no candidate."""
-        return self._choose(weighed.costs, weighed.candidates, self._rng, count=self._count)
+        if self._recorder is not None:
+            self._drawn = len(self._recorder.tape.draws)
+        return self._choose(weighed[2], weighed[3], self._rng, count=self._count)
+
+    def choose_again(self, weighed: Weighed) -> list[int]:
+        """Instead of what `choose` said, from the same request with fewer candidates."""
+        if self._recorder is not None:
+            del self._recorder.tape.draws[self._drawn :]
+        return self._choose(weighed[2], weighed[3], self._rng, count=self._count)
 
     def place(self, weighed: Weighed, rows: Sequence[int], filter_id: int) -> Decision:
         """Charges the first row and remembers it. `rows`: at least one, the others fallbacks."""

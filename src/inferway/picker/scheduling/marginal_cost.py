@@ -44,6 +44,7 @@ _KV_BARRIER_S = 1.0
 class MarginalCost:
     name = "marginal-cost"
     unit = "s"
+    wait_weight = FIRST_TOKEN_WEIGHT
 
     def __init__(self) -> None:
         load_s = SHIPPED.adapter_load_s

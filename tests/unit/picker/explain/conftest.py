@@ -40,6 +40,7 @@ class Recording:
             random_of=lambda _: np.random.default_rng(3),
             picked=lambda _: None,
             answered=lambda _: None,
+            send=lambda _connection, _frames: None,
         )
         self.ring = self.desk.ring
         self._conversation = Conversation(epoch=1, heartbeat_ms=100)

@@ -1,4 +1,4 @@
-"""Every outcome has one reply and one test: `test_desk.py` names its tests after the outcomes."""
+"""Every outcome has one reply and one test: the desk's tests are named after the outcomes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inferway.picker.outcome import MODEL_SHOWN_MAX, REPLIES, Outcome, refusal
+from inferway.picker.outcome import MODEL_SHOWN_MAX, REPLIES, Outcome, reject
 from inferway.picker.protocol.filter_side import Answers, Reject
 
 
@@ -16,7 +16,8 @@ def test_every_outcome_but_picked_has_a_reply() -> None:
 
 
 def test_every_outcome_has_a_test() -> None:
-    source = (Path(__file__).parent / "test_desk.py").read_text()
+    files = ("test_desk.py", "test_holding.py")
+    source = "".join((Path(__file__).parent / name).read_text() for name in files)
     tested = set(re.findall(r"^def test_outcome_(\w+)\(", source, flags=re.MULTILINE))
     assert tested == {outcome.value for outcome in Outcome}
 
@@ -33,7 +34,7 @@ def test_replies_are_complete(outcome: Outcome) -> None:
 
 def test_a_hostile_model_name_is_cut_and_not_interpreted() -> None:
     model = "{pool}" + "x" * 10_000
-    frame = refusal(Outcome.MODEL_NOT_FOUND, stream=1, model=model, pool="secret/pool")
+    frame = reject(Outcome.MODEL_NOT_FOUND, stream=1, model=model, pool="secret/pool")
     (answer,) = Answers().feed(frame)
     assert isinstance(answer, Reject)
     assert "secret" not in answer.message
@@ -43,4 +44,4 @@ def test_a_hostile_model_name_is_cut_and_not_interpreted() -> None:
 
 def test_picked_is_no_refusal() -> None:
     with pytest.raises(KeyError):
-        refusal(Outcome.PICKED, stream=1, model="m", pool="p")
+        reject(Outcome.PICKED, stream=1, model="m", pool="p")

@@ -32,6 +32,9 @@ class RecordingDesk:
         self.batches: list[tuple[int, list[str]]] = []
         self.dropped: list[int] = []
         self.fails = False
+        self.ticks: list[float] = []  # what the next looks at the time shall say
+        self.ticked = self.beats = 0
+        self.ended = False
 
     def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:
         self.batches.append((connection, [type(frame).__name__ for frame in frames]))
@@ -48,6 +51,18 @@ class RecordingDesk:
 
     def drop(self, connection: int) -> None:
         self.dropped.append(connection)
+
+    def tick_in_s(self) -> float:
+        return self.ticks.pop(0) if self.ticks else float("inf")
+
+    def tick(self) -> None:
+        self.ticked += 1
+
+    def beat(self) -> None:
+        self.beats += 1
+
+    def end(self) -> None:
+        self.ended = True
 
 
 class Filter:
