@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,16 @@ class BenchPick:
     max_tokens: int
     model: str
     hashes: NDArray[np.uint64]
-    session: str = ""
     fairness: str = ""
     received_ns: int = 0
     streamed: bool = True
+    session: str = ""
+    user: str = ""
+    exclude: str = ""
+    subset: str | None = None
+    slo_ttft_ms: int = 0
+    slo_tpot_ms: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def scheduler(

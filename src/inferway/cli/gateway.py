@@ -82,6 +82,7 @@ class GatewayOptions:
     admin_port: int = 9090
     envoy_workers: int = 1
     scrape: ScrapeConfig = field(default_factory=ScrapeConfig)
+    plugin_directory: Path | None = None  # None: plugins from files are off
     explain: ExplainConfig = field(default_factory=ExplainConfig)
     drain_timeout_s: float = 30.0
     log_level: LogLevel = LogLevel.INFO
@@ -394,11 +395,13 @@ class Gateway:
         self.metrics.restarts.labels(part).inc()
 
     def _picker_command(self) -> list[str]:
+        plugins = self._options.plugin_directory
         return [
             *(sys.executable, "-m", "inferway", "picker"),
             *("--pick-socket", str(self._directory.pick_socket)),
             *("--control-socket", str(self._control_socket)),
             *("--log-level", self._options.log_level.value),
+            *(("--plugin-dir", str(plugins)) if plugins else ()),
         ]
 
     def _simulator_command(self) -> list[str]:

@@ -19,6 +19,15 @@ def picker(
     control_socket: Annotated[
         Path | None, typer.Option(help="Unix socket of the control plane, for configuration.")
     ] = None,
+    plugin_dir: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            exists=True,
+            help="Pools may run plugins from Python files in it (FILE.py:NAME); they are watched.",
+            show_default=False,
+        ),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Least important event that is shown.")] = (
         LogLevel.INFO
     ),
@@ -42,7 +51,7 @@ def picker(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await run_picker(pick_socket, control_socket, None, stop=stop)
+        await run_picker(pick_socket, control_socket, None, stop=stop, plugin_directory=plugin_dir)
 
     set_up_logging("picker", level=log_level)
     reasons: list[Exception] = []

@@ -70,6 +70,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    plugin_dir: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            exists=True,
+            help="Pools may run plugins from Python files in it (FILE.py:NAME); they are watched.",
+            show_default=False,
+        ),
+    ] = None,
     envoy_workers: Annotated[
         int | None,
         typer.Option(min=1, help="Worker threads of Envoy; one less than cores when left out."),
@@ -103,13 +112,17 @@ def run(
     from inferway.envoy.settings import EnvoySettings
     from inferway.observability.logging import set_up_logging
     from inferway.picker.config import ExplainConfig, ScrapeConfig
+    from inferway.picker.plugin_library import entry_point_names
     from inferway.picker.scheduling.registry import POLICIES
+    from inferway.resources.picker_plugins.registry import is_file_type
     from inferway.routing.picker_config import is_ip
     from inferway.routing.settings import RoutingSettings
 
     check_sources(paths, backend, sim, simulate=simulate)
-    if policy not in POLICIES:
-        raise typer.BadParameter(f"--policy: {policy!r} is not one of {', '.join(POLICIES)}")
+    policies = (*POLICIES, *entry_point_names())
+    is_file = plugin_dir is not None and is_file_type(policy)
+    if policy not in policies and not is_file:
+        raise typer.BadParameter(f"--policy: {policy!r} is not one of {', '.join(policies)}")
     if not is_ip(host):
         raise typer.BadParameter(f"--host: not an IP address: {host}")
     set_up_logging("control", level=log_level)
@@ -118,11 +131,13 @@ def run(
             listen_address=host,
             port=port,
             default_policy=policy,
-            policies=tuple(POLICIES),
+            policies=policies,
+            plugin_files=plugin_dir is not None,
             picker_config_file=str(picker_config) if picker_config else "",
             system_ca_file=system_ca_file(),
         ),
         envoy=EnvoySettings(),
+        plugin_directory=plugin_dir.resolve() if plugin_dir else None,
         admin_port=admin_port,
         envoy_workers=envoy_workers or default_workers(),
         scrape=ScrapeConfig(cost_max_ratio=scrape_cost),

@@ -30,6 +30,7 @@ def validate(
     """
     from inferway.cli.rollout.check import rollout_problems
     from inferway.control.system_authorities import system_ca_file
+    from inferway.picker.plugin_library import entry_point_names
     from inferway.picker.scheduling.registry import POLICIES
     from inferway.resources.problems import Severity
     from inferway.routing.certificate_dates import remarks
@@ -38,7 +39,11 @@ def validate(
     from inferway.sources.directory import load
 
     snapshot = load(paths)
-    settings = RoutingSettings(policies=tuple(POLICIES), system_ca_file=system_ca_file())
+    settings = RoutingSettings(
+        policies=(*POLICIES, *entry_point_names()),
+        plugin_files=True,
+        system_ca_file=system_ca_file(),
+    )
     translation = translate(snapshot.resources, settings=settings)
     problems = [*snapshot.problems, *rollout_problems(snapshot.resources)]
     lines = [(problem.severity, str(problem)) for problem in problems]

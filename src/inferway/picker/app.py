@@ -36,6 +36,7 @@ from inferway.picker.desk import PickDesk
 from inferway.picker.explainer import Explainer
 from inferway.picker.exposition import Sources, render
 from inferway.picker.metrics import PickerMetrics
+from inferway.picker.plugin_library import PluginLibrary
 from inferway.picker.server import PickServer
 from inferway.picker.unix_socket import listening_unix_socket, remove_unix_socket
 
@@ -50,6 +51,7 @@ GC_THRESHOLDS: Final = (20_000, 20, 1_000_000)
 GC_LOOK_INTERVAL_S: Final = 30.0
 GC_IDLE_S: Final = 1.0
 GC_INTERVAL_MAX_S: Final = 600.0
+PLUGIN_LOOK_INTERVAL_S: Final = 0.5
 # Rendering the page of metrics may use half a per cent of a core: it waits so long times its cost.
 PAGE_INTERVAL_MIN_S: Final = 1.0
 PAGE_COST_FACTOR: Final = 200.0
@@ -62,20 +64,24 @@ async def run_picker(
     *,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
+    plugin_directory: Path | None = None,
 ) -> None:
     """Answers picks on `pick_socket` until `stop` is set; `ready` is set once it listens.
 
     `config` is in force until control sends another. Without it, the first one of control is
-    waited for; without both, there are no pools. OSError when the socket cannot be bound,
-    ValueError when `config` cannot be used.
+    waited for; without both, there are no pools. Plugins may come from files of
+    `plugin_directory`, which are loaded again when they change. OSError when the socket cannot be
+    bound, ValueError when `config` cannot be used.
     """
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
     async with aiohttp.ClientSession(connector=connector) as session:
-        picker = Picker(config or PickerConfig(version=0), session)
+        plugins = PluginLibrary(plugin_directory)
+        picker = Picker(config or PickerConfig(version=0), session, plugins)
         async with asyncio.TaskGroup() as tasks:
             owned = [
                 tasks.create_task(picker.scrape()),
                 tasks.create_task(keep_memory_clean(picker)),
+                tasks.create_task(picker.reload_plugins()),
             ]
             if control_socket is not None:
                 owned.append(tasks.create_task(picker.link(control_socket).run()))
@@ -116,7 +122,10 @@ async def _either(*events: asyncio.Event) -> None:
 class Picker:
     """All parts of one picker, wired. Made on the event loop that runs it."""
 
-    def __init__(self, config: PickerConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, config: PickerConfig, session: aiohttp.ClientSession, plugins: PluginLibrary
+    ) -> None:
+        self._plugins = plugins
         self.metrics = PickerMetrics()
         self.configured = asyncio.Event()
         self._session = session
@@ -135,6 +144,7 @@ class Picker:
             picked=self._picked,
             answered=self._answered,
             send=self._send,
+            plugins=plugins,
         )
         self.scraper = self._new_scraper(config)
         self.server = PickServer(
@@ -207,7 +217,8 @@ class Picker:
 
     def _pool_status(self, pool: str, now_s: float) -> PoolStatus:
         status = self.desk.layer.status(pool, now_s)
-        return status.model_copy(update={"traffic": self.metrics.traffic(pool)})
+        plugins = self.desk.profiles.status(pool)
+        return status.model_copy(update={"traffic": self.metrics.traffic(pool), "plugins": plugins})
 
     async def scrape(self) -> None:
         """Runs the scraper; a new one when its settings change."""
@@ -217,6 +228,13 @@ class Picker:
                 running = tasks.create_task(self.scraper.run())
                 await self._rescrape.wait()
                 running.cancel()
+
+    async def reload_plugins(self) -> None:
+        """Puts new versions of plugin files into force, until cancelled."""
+        while True:
+            await asyncio.sleep(PLUGIN_LOOK_INTERVAL_S)
+            if self._plugins.has_files and await asyncio.to_thread(self._plugins.refresh):
+                self.desk.configure(self.desk.runtime.config)
 
     def _follow(self, config: PickerConfig) -> None:
         self.metrics.measure(config.measured)

@@ -175,6 +175,21 @@ class TrafficStatus(_Message):
     )
 
 
+class PluginStatus(_Message):
+    """A plugin that others wrote, in one pool."""
+
+    name: str = Field(description="in its profile")
+    type: str
+    source: str = Field(description="where it was loaded from")
+    version: str = Field(default="", description="in force; empty: none could be loaded")
+    error: str = Field(default="", description="why the newest version is not in force")
+    resting: bool = Field(default=False, description="after a fault; its term is left out")
+    problem: str = Field(default="", description="the last fault of the version in force")
+    calls: int = 0
+    seconds: float = 0.0
+    faults: dict[str, int] = Field(default_factory=dict, description="calls that failed, by cause")
+
+
 class PoolStatus(_Message):
     name: str
     endpoints: tuple[EndpointStatus, ...] = ()
@@ -182,6 +197,7 @@ class PoolStatus(_Message):
     panic: bool = Field(
         default=False, description="so many are ejected that ejections are passed over"
     )
+    plugins: tuple[PluginStatus, ...] = ()
 
 
 class VersionStatus(_Message):

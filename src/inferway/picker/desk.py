@@ -7,7 +7,7 @@ connection. Invariants: one answer per PICK, whatever happens inside, unless its
 first; a stream is charged exactly while its connection holds it; a failing policy costs its own
 request only. What an ended stream teaches (statistics, estimates) waits for `settle`, so that no
 pick waits for it. It runs on one thread and neither waits nor logs, except for the first failure of
-a configuration.
+a configuration and for plugins that begin to rest.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from inferway.picker.outcome import Outcome
 from inferway.picker.protocol.conversation import Release
 from inferway.picker.runtime import PICKED, Runtime
 from inferway.picker.scheduling.profiles import Profiles
+from inferway.picker.scheduling.sources import NoPlugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from inferway.picker.metrics import ModelCounters, PickerMetrics
     from inferway.picker.protocol.conversation import Admitted
     from inferway.picker.scheduling.contracts import Random
+    from inferway.picker.scheduling.sources import PluginSource
 
 STREAMS_MAX: Final = 1_000_000  # open at once, over all filters; about 500 bytes each
 
@@ -60,6 +62,7 @@ class PickDesk:
         answered: Callable[[str], None],
         send: Callable[[int, bytes], None],
         streams_max: int = STREAMS_MAX,
+        plugins: PluginSource | None = None,
     ) -> None:
         self.layer = layer
         self._metrics = metrics
@@ -73,7 +76,7 @@ class PickDesk:
         self._open = 0
         self._failure_told = False
         self._log = get_logger("pick-desk")
-        self._profiles = Profiles()
+        self.profiles = Profiles(plugins or NoPlugins(), clock, self._plugin_failed)
         self.ring = Ring(config.explain, clock)
         self.holding = Holding(
             layer.in_flight, send=send, opened=self._opened, failed=self._tell_failure
@@ -89,6 +92,9 @@ class PickDesk:
         """Swaps in a new runtime. ValueError, and the old one stays, when it cannot be built."""
         self.runtime = self._new_runtime(config)
         self._failure_told = False
+
+    def _plugin_failed(self, pool: str, plugin: str, problem: str) -> None:
+        self._log.warning("plugin_failed", pool=pool, plugin=plugin, problem=problem)
 
     def handle(self, connection: int, frames: list[Admitted]) -> list[bytes]:
         """Applies the frames in order; returns the answers to the picks among them."""
@@ -214,7 +220,7 @@ class PickDesk:
             self.layer,
             self._metrics,
             self._random_of,
-            self._profiles,
+            self.profiles,
             self.ring,
             self.holding.flows,
             now_s,

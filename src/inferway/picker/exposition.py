@@ -78,6 +78,7 @@ def families(sources: Sources) -> Iterator[Metric]:
     yield from _models(sources.metrics.models())
     yield from _reference_models(sources.metrics.models())
     yield from _endpoints(sources.status)
+    yield from _plugins(sources.status)
     yield from _reference_pools(sources)
     yield from _process(sources)
 
@@ -270,6 +271,45 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
         "1 while so many endpoints are ejected that all are used.",
         ("pool",),
         (((pool.name,), pool.panic) for pool in status.pools),
+    )
+
+
+def _plugins(status: PickerStatus) -> Iterator[Metric]:
+    rows = [((pool.name, plugin.name), plugin) for pool in status.pools for plugin in pool.plugins]
+    labels = ("pool", "plugin")
+    yield _counter(
+        f"{_OURS}plugin_calls",
+        "Calls of a plugin of others.",
+        labels,
+        ((names, plugin.calls) for names, plugin in rows),
+    )
+    yield _counter(
+        f"{_OURS}plugin_call_seconds",
+        "Time spent in them.",
+        labels,
+        ((names, plugin.seconds) for names, plugin in rows),
+    )
+    yield _counter(
+        f"{_OURS}plugin_faults",
+        "Those that failed; the plugin's term was left out.",
+        (*labels, "cause"),
+        (
+            ((*names, cause), count)
+            for names, plugin in rows
+            for cause, count in plugin.faults.items()
+        ),
+    )
+    yield _gauge(
+        f"{_OURS}plugin_active",
+        "0 while a plugin rests after a fault, or when it could not be loaded.",
+        labels,
+        ((names, bool(plugin.version) and not plugin.resting) for names, plugin in rows),
+    )
+    yield _gauge(
+        f"{_OURS}plugin_outdated",
+        "1 while the newest version of a plugin could not be put into force.",
+        labels,
+        ((names, bool(plugin.error)) for names, plugin in rows),
     )
 
 

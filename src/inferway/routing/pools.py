@@ -24,6 +24,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferway.resources.picker_plugins.registry import is_file_type
 from inferway.routing.active_ports import active_ports
 from inferway.routing.model import Endpoint, Pool
 from inferway.routing.picker_configs import CONFIG_ANNOTATION
@@ -197,10 +198,15 @@ def _policy(
     asked = resource.metadata.annotations.get(POLICY_ANNOTATION)
     if asked in settings.policies:
         return asked, ""
+    is_file = asked is not None and is_file_type(asked)
+    if asked is not None and is_file and settings.plugin_files:
+        return asked, ""
     is_foreign = config is not None and not config.is_ours
     default = settings.reference_policy if is_foreign else settings.default_policy
     if asked is None:
         return default, ""
+    if is_file:
+        return default, f"{asked}: plugins from files need --plugin-dir; {default} is used"
     known = ", ".join(settings.policies)
     return default, f"unknown policy: {asked}; {default} is used; known: {known}"
 

@@ -23,6 +23,7 @@ class RoutingSettings:
     # Of pools that name none and have a configuration written for the reference.
     reference_policy: str = "reference-default"
     policies: tuple[str, ...] = ("marginal-cost",)  # names that a pool may ask for
+    plugin_files: bool = False  # a pool may ask for a plugin in a file, FILE.py:NAME
     # As the directory source calls it: its EndpointPickerConfig is for pools that name none.
     picker_config_file: str = ""
     # Addresses that Gateways ask for and this machine cannot listen on.

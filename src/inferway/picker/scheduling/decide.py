@@ -4,15 +4,15 @@ Problem: requests of one batch must not see the same idle endpoint; what one dec
 next must see. Model: `PoolScheduler` binds a pool's stores to a profile. `weigh` estimates the
 request, drops who may not be chosen and rates the rest, and changes nothing; `place` charges the
 choice, inserts its prompt into the prefix index and tells the profile; `decide` does both with the
-choice between them. Invariants: an endpoint that is not ready, or that lists its models and not
-this one while another does, is never chosen; the charge is exactly what the decision carries. It
-does not queue, rewrite or reject: the caller does, before.
+choice between them. Invariants: an endpoint that is not ready, that a hint rules out, or that lists
+its models and not this one while another does, is never chosen; the charge is exactly what the
+decision carries. It does not queue, rewrite or reject: the caller does, before.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy import multiply
@@ -20,6 +20,7 @@ from numpy import multiply
 from inferway.picker.datalayer.accounting import Charge
 from inferway.picker.datalayer.lora import RESIDENT
 from inferway.picker.datalayer.readiness import Unready
+from inferway.picker.scheduling.address_hints import AddressHints
 from inferway.picker.scheduling.contracts import Request
 from inferway.picker.scheduling.profile import Removal
 
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     )
     from inferway.picker.scheduling.profile import Profile
 
+# Who drops endpoints before the profile's own filters do.
+NOT_SERVING: Final = "does not serve the model"
+NOT_IN_SUBSET: Final = "not in the subset"
+EXCLUDED: Final = "excluded"
+HELD_BACK: Final = "back-pressure"
 _TOKENS_MAX = 0xFFFF_FFFF  # the protocol carries u32
 _new = tuple.__new__  # takes a third of what the constructor of a named tuple takes
 _AGES_REFRESH_S = 0.001  # ages are a matter of tenths of a second
@@ -48,7 +54,7 @@ class NoEndpoint(StrEnum):
 
     EMPTY = "the pool has no endpoints"
     NONE_READY = "no endpoint of the pool is ready"
-    FILTERED = "a filter of the profile leaves no endpoint"
+    FILTERED = "what hints and filters leave of the pool is not ready"
 
 
 class Decision(NamedTuple):
@@ -102,6 +108,7 @@ class PoolScheduler:
         self._sequence = 0
         self._aged_at_s = self._now_s = float("-inf")
         self._view = data.table.view()
+        self._hints = AddressHints(data.table.addresses)
         self._revision = -1  # of the catalog, for which `_models` holds
         self._models: dict[str, _Model] = {}
         self._shares = _shares(self._view)
@@ -157,6 +164,9 @@ class PoolScheduler:
             self._scale[()] = (prompt - 1.0) / prompt_bytes
             multiply(matched, self._scale, matched)  # it was made for this request
         mask, adapter, removals = known
+        subset, exclude = pick.subset, pick.exclude
+        if subset is not None or exclude:
+            mask, removals = self._hinted(known, subset, exclude)
         if self._shares is not None:
             mask, removals = self._share_out(self._shares, mask, removals)
         tiers = data.lora.tiers(model) if adapter else None
@@ -221,6 +231,19 @@ class PoolScheduler:
             return NoEndpoint.EMPTY
         return NoEndpoint.FILTERED if weighed.endpoints.ready.any() else NoEndpoint.NONE_READY
 
+    def _hinted(
+        self, known: _Model, subset: str | None, exclude: str
+    ) -> tuple[Bools | None, tuple[Removal, ...]]:
+        """The candidates, less those that hints rule out."""
+        mask, removals = known.mask, []
+        if subset is not None:
+            removals.append(Removal(NOT_IN_SUBSET, self._hints.rows(subset)))
+        if exclude:
+            removals.append(Removal(EXCLUDED, ~self._hints.rows(exclude)))
+        for removal in removals:
+            mask = removal.keep if mask is None else mask & removal.keep
+        return mask, (*known.removals, *removals)
+
     def _know(self, model: str, view: Endpoints) -> _Model:
         catalog = self._data.layer.catalog
         if catalog.revision != self._revision or view.ready is not self._view.ready:
@@ -240,7 +263,7 @@ class PoolScheduler:
         serving = np.array(data.layer.catalog.serving(model, data.table.addresses), dtype=np.bool_)
         readiness = data.table.readiness
         removals = [Removal(by, keep) for by, keep in readiness.removals()]
-        removals.append(Removal("does not serve the model", serving))
+        removals.append(Removal(NOT_SERVING, serving))
         mask = ready & serving
         if not mask.any():
             spared = readiness.available & serving
@@ -264,7 +287,7 @@ class PoolScheduler:
         left = taking_part if mask is None else taking_part & mask
         if taking_part.all() or not left.any():
             return mask, removals
-        return left, (*removals, Removal("back-pressure", taking_part))
+        return left, (*removals, Removal(HELD_BACK, taking_part))
 
     def _name(self, order: tuple[int, ...]) -> str:
         """The destination header. Rows come in the same orders again and again."""

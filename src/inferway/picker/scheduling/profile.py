@@ -7,7 +7,8 @@ combined. Model: a profile is a list of plugins, each with a name and a weight; 
 follows from its methods, and one plugin may do several things. Beside a cost, the weight of a
 scorer is in the cost's unit per unit of score. Invariants: filters run in the order of the list and
 only ever drop; a filter that would drop everyone left is passed over unless it is `required`; a
-term that drops out (isolation.py) leaves the others as they are.
+term that drops out (isolation.py) leaves the others as they are, and when none has an answer, the
+fewest requests in flight win.
 
 A profile that is one cost is the usual case, and must not pay for the rest: `single` is its bound
 method, to be called directly.
@@ -40,11 +41,12 @@ class TermDroppedError(Exception):
 
 
 class Term(NamedTuple):
-    """One plugin of a profile. `weight` is for its costs and scores."""
+    """One plugin of a profile."""
 
     name: str
     plugin: Plugin
-    weight: float = 1.0
+    weight: float = 1.0  # of its costs and scores
+    may_drop_out: bool = False  # it may raise TermDroppedError
 
 
 class Removal(NamedTuple):
@@ -60,9 +62,12 @@ class Filtered(NamedTuple):
 
 
 class Profile:
-    """Plugins in their order. ValueError when they cannot make a decision together."""
+    """Plugins in their order. ValueError when they cannot make a decision together.
 
-    def __init__(self, name: str, terms: Sequence[Term]) -> None:
+    `is_complete` False: a plugin that belongs here could not be made.
+    """
+
+    def __init__(self, name: str, terms: Sequence[Term], *, is_complete: bool = True) -> None:
         names = [term.name for term in terms]
         twice = sorted({one for one in names if names.count(one) > 1})
         if twice:
@@ -76,10 +81,13 @@ class Profile:
         self.costs = [(term, t) for term in terms if isinstance(t := term.plugin, Cost)]
         self.scorers = [(term, t) for term in terms if isinstance(t := term.plugin, Scorer)]
         self.learners = [t for term in terms if isinstance(t := term.plugin, Learns)]
+        self._may_be_mute = not is_complete or any(term.may_drop_out for term in terms)
         self.picker: Picker = pickers[0][1] if pickers else LowestCost()
         self.single: Callable[[Request, Endpoints, int, Random], Floats] | None = None
-        if len(self.costs) == 1 and not self.scorers and self.costs[0][0].weight == 1.0:
-            self.single = self.costs[0][1].cost
+        if len(self.costs) == 1 and not self.scorers:
+            term, plugin = self.costs[0]
+            if term.weight == 1.0 and not term.may_drop_out and not self.filters:
+                self.single = plugin.cost
 
     @property
     def terms(self) -> list[Term]:
@@ -132,4 +140,6 @@ class Profile:
                 continue
             values.append(raw)
             total -= raw * term.weight
+        if self._may_be_mute and not any(value is not None for value in values):
+            return endpoints.in_flight.copy(), tuple(values)
         return total, tuple(values)

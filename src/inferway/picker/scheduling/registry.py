@@ -85,21 +85,23 @@ PLUGINS: Mapping[str, Factory] = {
 }
 
 
-def profile_of(policy: str, config: ProfileConfig | None = None) -> Profile:
-    """A new profile, for one pool: as configured, or else the policy of that name.
-
-    ValueError says what is wrong, and names what there is.
-    """
-    if config is None:
-        if policy not in POLICIES:
-            raise ValueError(f"policy: {policy!r}; known: {', '.join(POLICIES)}")
-        config = POLICIES[policy]
-    return Profile(policy, [_term(plugin) for plugin in config.plugins])
+def policy(name: str) -> ProfileConfig:
+    """The profile of that name. ValueError names those there are."""
+    if name not in POLICIES:
+        raise ValueError(f"policy: {name!r}; known: {', '.join(POLICIES)}")
+    return POLICIES[name]
 
 
-def _term(config: PluginConfig) -> Term:
+def term_of(config: PluginConfig) -> Term:
+    """One of our own plugins. ValueError says what is wrong, and names what there is."""
     name = config.name or config.type
     factory = PLUGINS.get(config.type)
     if factory is None:
         raise ValueError(f"plugin {name}: type {config.type!r}; known: {', '.join(PLUGINS)}")
     return Term(name, made(factory, config.parameters, name=f"plugin {name}"), config.weight)
+
+
+def profile_of(name: str, config: ProfileConfig | None = None) -> Profile:
+    """A new profile of our own plugins: as configured, or else the policy of that name."""
+    config = policy(name) if config is None else config
+    return Profile(name, [term_of(plugin) for plugin in config.plugins])

@@ -5,6 +5,7 @@ the reference (`example.com/my-scorer`), or `FILE.py:NAME`. Whether it can be lo
 parameters it takes, is known to the picker alone.
 """
 
+import re
 from typing import Final
 
 from pydantic import ConfigDict
@@ -31,6 +32,7 @@ PLUGIN_TYPES: Final[dict[str, PluginType]] = {
         *DATA_PLUGINS,
     )
 }
+FILE_TYPE: Final = re.compile(r"(?P<file>[\w./-]+\.py):(?P<name>[A-Za-z_]\w*)")
 _MARKS: Final = frozenset("./:")
 
 
@@ -45,6 +47,11 @@ def plugin_type(name: str) -> PluginType:
     if not _MARKS.isdisjoint(name):
         return PluginType(name, SCHEDULING, "a plugin of others", AnyParameters)
     return PLUGIN_TYPES[name]
+
+
+def is_file_type(name: str) -> bool:
+    """Whether the type names a file."""
+    return FILE_TYPE.fullmatch(name) is not None
 
 
 def is_known(name: str) -> bool:

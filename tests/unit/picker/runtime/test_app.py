@@ -14,6 +14,7 @@ from inferway.picker.app import GC_THRESHOLDS, Picker, freeze_memory
 from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
 from inferway.picker.control_link import ConfigRefusedError
 from inferway.picker.datalayer.models import Served
+from inferway.picker.plugin_library import PluginLibrary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,7 +32,7 @@ def config(version: int, **more: object) -> PickerConfig:
 @pytest.fixture
 async def picker() -> AsyncIterator[Picker]:
     async with aiohttp.ClientSession() as session:
-        yield Picker(config(1), session)
+        yield Picker(config(1), session, PluginLibrary())
 
 
 @pytest.fixture

@@ -57,6 +57,12 @@ class FakePick:
     fairness: str = ""
     received_ns: int = 0
     streamed: bool = True
+    user: str = ""
+    exclude: str = ""
+    subset: str | None = None
+    slo_ttft_ms: int = 0
+    slo_tpot_ms: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
 

@@ -13,6 +13,7 @@ from inferway.picker.scheduling.plugins import made
 from inferway.picker.scheduling.profile import Profile, Removal, Term, TermDroppedError
 from inferway.picker.scheduling.profiles import Profiles
 from inferway.picker.scheduling.registry import profile_of
+from inferway.picker.scheduling.sources import NoPlugins
 from inferway.testing import endpoints, request
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def test_a_profile_is_made_from_its_configuration() -> None:
 
 
 def test_a_pool_keeps_its_profile_for_as_long_as_nothing_changes() -> None:
-    profiles = Profiles()
+    profiles = Profiles(NoPlugins(), lambda: 0.0, lambda *told: None)
     pool = PoolConfig(name="a", profile=config("least-request"))
     profiles.keep(profiles.build([pool]))
     before = profiles["a"]
