@@ -10,11 +10,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferway.picker.config import PluginConfig, ProfileConfig
+from inferway.picker.health_config import HealthConfig
+from inferway.resources.scalars import go_duration_s
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from inferway.resources import EndpointPickerConfig
+
+
+_HEALTH_TIMES = {
+    "window": "window_s",
+    "ejection_time": "ejection_s",
+    "max_ejection_time": "ejection_max_s",
+    "probe_timeout": "probe_timeout_s",
+    "max_retry_after": "retry_after_max_s",
+    "back_pressure_recovery": "back_pressure_recovery_s",
+}
+_HEALTH_NUMBERS = {
+    "ejection": "ejection",
+    "consecutive_faults": "consecutive_faults",
+    "min_requests": "window_requests_min",
+    "fault_ratio": "window_fault_ratio",
+    "panic_ratio": "panic_ratio",
+    "back_pressure_factor": "back_pressure_factor",
+    "min_share": "share_min",
+}
+
+
+def health_config(config: EndpointPickerConfig | None) -> HealthConfig:
+    """When an endpoint is left alone."""
+    if config is None or config.health is None:
+        return HealthConfig()
+    said = config.health.model_dump(exclude_none=True)
+    return HealthConfig.model_validate(
+        {_HEALTH_NUMBERS[name]: value for name, value in said.items() if name in _HEALTH_NUMBERS}
+        | {
+            _HEALTH_TIMES[name]: go_duration_s(value)
+            for name, value in said.items()
+            if name in _HEALTH_TIMES
+        }
+    )
 
 
 def profile_config(config: EndpointPickerConfig | None) -> ProfileConfig | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from inferway.control.addresses import on_this_machine
 from inferway.control.models import listed_models
-from inferway.control.picker_settings import profile_config
+from inferway.control.picker_settings import health_config, profile_config
 from inferway.control.resolver import Resolver
 from inferway.envoy.conversation import ProgrammingPhase
 from inferway.envoy.messages import InvalidResourceError
@@ -336,11 +336,13 @@ def pool_config(target: PoolTargets) -> PoolConfig:
                 engine=endpoint.engine,
                 metrics_path=endpoint.metrics_path,
                 labels=dict(endpoint.labels),
+                draining=endpoint.draining,
             )
             for endpoint in target.endpoints
         ),
         policy=target.policy,
         profile=profile_config(target.picker_config),
+        health=health_config(target.picker_config),
         objectives=dict(target.objectives),
         rewrites=tuple(
             RewriteConfig(

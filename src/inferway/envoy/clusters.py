@@ -73,14 +73,15 @@ def load_assignments(model: RoutingModel, resolved: Resolved) -> tuple[Resource,
 
 def endpoint_addresses(
     endpoints: Iterable[Endpoint], resolved: Resolved
-) -> tuple[tuple[str, int], ...]:
-    """Canonical (ip, port) pairs of the endpoints whose address is known, each once, sorted."""
-    found = {
-        (address, endpoint.port)
-        for endpoint in endpoints
-        for address in addresses_of(endpoint.host, resolved)
-    }
-    return tuple(sorted(found))
+) -> dict[tuple[str, int], Endpoint]:
+    """Canonical (ip, port) pairs of the endpoints whose address is known, sorted, each with the
+    first endpoint that has it.
+    """
+    found: dict[tuple[str, int], Endpoint] = {}
+    for endpoint in endpoints:
+        for address in addresses_of(endpoint.host, resolved):
+            found.setdefault((address, endpoint.port), endpoint)
+    return dict(sorted(found.items()))
 
 
 def _by_name(resources: Iterable[Resource]) -> tuple[Resource, ...]:
@@ -99,8 +100,11 @@ def _addresses(
         "endpoints": [
             {
                 "lb_endpoints": [
-                    {"endpoint": {"address": socket_address(address, port), **extra}}
-                    for address, port in endpoint_addresses(endpoints, resolved)
+                    {
+                        "endpoint": {"address": socket_address(address, port), **extra},
+                        **({"health_status": "DRAINING"} if endpoint.draining else {}),
+                    }
+                    for (address, port), endpoint in endpoint_addresses(endpoints, resolved).items()
                 ]
             }
         ],

@@ -193,7 +193,9 @@ class Picker:
     def fingerprint(self) -> object:
         """Changes when control should hear of it before the next second."""
         desk = self.desk
-        return desk.runtime.config.version, desk.layer.catalog.revision, self.server.filters
+        layer = desk.layer
+        revisions = layer.catalog.revision, layer.health.revision
+        return desk.runtime.config.version, *revisions, self.server.filters
 
     async def status(self, error: str) -> PickerStatus:
         now_s = time.monotonic()

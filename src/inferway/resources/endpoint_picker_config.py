@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 
 from .explain import explain, nearest, shown
 from .meta import Model, Object, ResourceKey
+from .picker_health import PickerHealth
 from .picker_plugins.plugin_type import SCHEDULING, PluginType, ReadsHeaders, Role
 from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
 from .scalars import (
@@ -27,6 +28,8 @@ from .scalars import (
 from .violations import Path, Violation, reject
 
 OUR_CONFIG: Final = "inferway.dev/v1alpha1"
+# What the reference does not have.
+OUR_SECTIONS: Final = ("health",)
 PLUGINS_MAX: Final = 128
 
 # Gates of the reference, over its releases. All are decoded; what they switch is said in words.
@@ -222,6 +225,9 @@ class EndpointPickerConfig(Object):
     parser: PluginReference | None = Field(
         default=None, description="former place of requestHandler.parsers"
     )
+    health: PickerHealth | None = Field(
+        default=None, description="inferway.dev/v1alpha1 only: when an endpoint is left alone"
+    )
 
     @property
     def key(self) -> ResourceKey:
@@ -280,6 +286,20 @@ class EndpointPickerConfig(Object):
             yield ("flowControl",), "no effect yet: requests do not wait"
         if self.saturation_detector is not None:
             yield ("saturationDetector",), "no effect yet: requests do not wait"
+
+    @model_validator(mode="after")
+    def _ours_are_in_ours(self) -> Self:
+        if not self.is_ours:
+            message = f"{{}} is a field of {OUR_CONFIG}: {self.api_version}"
+            hint = f"write apiVersion: {OUR_CONFIG}"
+            reject(
+                [
+                    Violation(message.format(name), (name,), hint)
+                    for name in OUR_SECTIONS
+                    if getattr(self, name) is not None
+                ]
+            )
+        return self
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:

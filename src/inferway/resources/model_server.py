@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from .meta import Model, Object
-from .scalars import DNS_SUBDOMAIN_PATTERN, URL_PATH_PATTERN, PortNumber
+from .scalars import DNS_SUBDOMAIN_PATTERN, URL_PATH_PATTERN, Boolean, PortNumber
 from .violations import Violation, reject
 
 ADDRESSES_MAX = 64
@@ -83,6 +83,10 @@ class ModelServerSpec(Model):
     )
     metrics_path: Annotated[str, StringConstraints(max_length=1024, pattern=URL_PATH_PATTERN)] = (
         Field(default="/metrics", description="where the server exposes Prometheus metrics")
+    )
+    draining: Boolean = Field(
+        default=False,
+        description="true: it gets no new requests; those that run there go on to their end",
     )
 
     @model_validator(mode="after")

@@ -41,6 +41,7 @@ class Endpoint:
     engine: str
     metrics_path: str
     labels: tuple[tuple[str, str], ...] = ()  # of the ModelServer, by name
+    draining: bool = False  # it gets no new requests
 
 
 class Sticky(StrEnum):

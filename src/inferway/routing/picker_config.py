@@ -29,6 +29,7 @@ class ResolvedEndpoint:
     engine: str
     metrics_path: str
     labels: tuple[tuple[str, str], ...] = ()
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
                     engine=endpoint.engine,
                     metrics_path=endpoint.metrics_path,
                     labels=endpoint.labels,
+                    draining=endpoint.draining,
                 ),
             )
     return PoolTargets(

@@ -88,6 +88,7 @@ def server_endpoints(server: ModelServer, default_ports: Sequence[int]) -> Itera
                 engine=server.spec.engine,
                 metrics_path=server.spec.metrics_path,
                 labels=labels,
+                draining=server.spec.draining,
             )
 
 

@@ -59,3 +59,40 @@ async def test_a_stream_survives_its_weight_and_its_server(tmp_path: Path) -> No
             rest = [chunk async for chunk in chunks]
             assert rest[-1].choices[0].finish_reason == "length"
             assert len(rest) > 100
+
+
+async def test_a_draining_server_gets_nothing_new_and_ends_what_it_has(tmp_path: Path) -> None:
+    async with servers(2, model="llama", engine="llama-3-8b-h100") as running:
+        folder = tmp_path / "manifests"
+        folder.mkdir()
+        (folder / "pool.yaml").write_text(pool_manifest("all"))
+        for server in running:
+            (folder / f"{server.name}.yaml").write_text(server_manifest(server, "all"))
+        async with running_gateway(folder, str(folder), models=("llama",)) as gateway:
+            stream = await gateway.openai.chat.completions.create(
+                model="llama",
+                messages=[{"role": "user", "content": "Tell me all"}],
+                max_tokens=600,
+                stream=True,
+            )
+            chunks = aiter(stream)
+            await anext(chunks)
+            busy = next(one for one in running if one.requests.by_path["/v1/chat/completions"])
+            (other,) = [one for one in running if one is not busy]
+            text = server_manifest(busy, "all").replace("spec: {", "spec: {draining: true, ")
+            (folder / f"{busy.name}.yaml").write_text(text)
+
+            async def drains() -> bool:
+                (pool,) = (await gateway.status())["pools"]
+                states = {one["address"]: one["unready"] for one in pool["endpoints"]}
+                return states == {busy.address: "draining", other.address: ""}
+
+            await gateway.until("it drains", drains)
+            before = busy.requests.by_path["/v1/chat/completions"]
+            chat = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}]}
+            for _ in range(6):
+                status, _headers, reply = await gateway.post({**chat, "max_tokens": 2})
+                assert status == 200, reply
+            assert busy.requests.by_path["/v1/chat/completions"] == before
+            rest = [chunk async for chunk in chunks]
+            assert rest[-1].choices[0].finish_reason == "length"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inferway.envoy.clusters import endpoint_addresses
+from inferway.envoy.clusters import endpoint_addresses, load_assignments
 from inferway.envoy.messages import (
     InvalidResourceError,
     Json,
@@ -125,11 +125,11 @@ def test_addresses_are_canonical_and_unique(
     hosts: tuple[str, ...], expected: tuple[tuple[str, int], ...]
 ) -> None:
     resolved = {"known": ("fd00:0::7", "10.0.0.7")}
-    assert endpoint_addresses([endpoint(host) for host in hosts], resolved) == expected
+    assert tuple(endpoint_addresses([endpoint(host) for host in hosts], resolved)) == expected
 
 
 def test_same_host_on_two_ports_is_two_endpoints() -> None:
-    found = endpoint_addresses([endpoint("10.0.0.1", 2), endpoint("10.0.0.1", 1)], {})
+    found = tuple(endpoint_addresses([endpoint("10.0.0.1", 2), endpoint("10.0.0.1", 1)], {}))
     assert found == (("10.0.0.1", 1), ("10.0.0.1", 2))
 
 
@@ -239,3 +239,11 @@ def test_routes_that_are_none_are_refused(routes: JsonValue) -> None:
     content: Json = {"name": "r", "virtual_hosts": [{"name": "h", "routes": routes}]}
     with pytest.raises(InvalidResourceError):
         resource(ResourceType.ROUTES, content)
+
+
+def test_a_draining_endpoint_is_told_as_such() -> None:
+    endpoints = (endpoint("10.0.0.1"), replace(endpoint("10.0.0.2"), draining=True))
+    pool = Pool("ns/p", endpoints, False, True, "random", ())
+    [assignment] = load_assignments(RoutingModel((), {pool.name: pool}, {}), {})
+    [group] = json.loads(resource_json(assignment))["endpoints"]
+    assert [one.get("health_status") for one in group["lb_endpoints"]] == [None, "DRAINING"]

@@ -271,3 +271,21 @@ def test_a_type_is_served_or_says_why_not(name: str) -> None:
     assert bool(found.refused) == bool(found.instead)
     fields = {field.alias for field in found.parameters.model_fields.values()}
     assert found.ignored.keys() <= fields
+
+
+def test_what_the_reference_does_not_have_is_for_our_group() -> None:
+    [problem] = decoded("health: {window: 10s}").problems
+    assert "health is a field of inferway.dev/v1alpha1: llm-d.ai/v1alpha1" in str(problem)
+    ours = HEAD.replace("llm-d.ai", "inferway.dev")
+    assert not decode((ours + "health: {window: 10s}").encode(), file="p.yaml").problems
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["ejectionTime: 0s", "window: 0", "minShare: 0", "consecutiveFaults: 0", "panicRatio: 1.1"],
+)
+def test_health_out_of_range(section: str) -> None:
+    ours = HEAD.replace("llm-d.ai", "inferway.dev")
+    found = decode(f"{ours}health: {{{section}}}".encode(), file="p.yaml")
+    [problem] = found.problems
+    assert f"health.{section.partition(':')[0]}" in str(problem)

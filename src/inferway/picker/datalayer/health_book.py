@@ -58,6 +58,7 @@ class HealthBook:
     def __init__(self, changed: Callable[[str], None]) -> None:
         self.watched: dict[str, EndpointHealth] = {}
         self.counters: dict[str, HealthCounters] = {}
+        self.revision = 0  # counts ejections, and ends of ejections
         self.due_s = _ALWAYS  # when `advance` has something to do
         self._changed = changed
         self._settings: Mapping[str, HealthConfig] = {}
@@ -85,6 +86,7 @@ class HealthBook:
             before = one.usable, one.share, one.state
             one.advance(now_s)
             if (one.usable, one.share, one.state) != before:
+                self.revision += one.state is not before[2]
                 self._changed(address)
             if one.forgotten:
                 del self.watched[address]
@@ -117,6 +119,7 @@ class HealthBook:
         if one is not None and one.state is HealthState.PROBING and status < 400:
             one.advance(now_s)
             one.began(stream, now_s)
+            self.revision += 1
             self._tell(address)
 
     def ended(
@@ -153,6 +156,7 @@ class HealthBook:
         if one.fault(judged.cause, now_s):
             ejections = self.counters[address].ejections
             ejections[judged.cause] = ejections.get(judged.cause, 0) + 1
+            self.revision += 1
         self._tell(address)
 
     def _known(self, address: str, now_s: float) -> EndpointHealth | None:
