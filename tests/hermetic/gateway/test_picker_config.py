@@ -111,3 +111,13 @@ async def test_configurations_take_effect_one_after_another(tmp_path: Path) -> N
                 return await served(3, **{"x-tier": "tin"}) == {"silver": 3}
 
             await gateway.until("the pool has its own configuration", only_silver)
+
+            pool.write_text(POOL.format(annotations="inferway.dev/policy: consistent-hash"))
+            default.write_text("apiVersion: inferway.dev/v1alpha1\nkind: EndpointPickerConfig\n")
+            await until_config("default-picker")
+
+            async def sessions_stay() -> bool:
+                places = [await served(3, **{"x-session-id": f"s{n}"}) for n in range(8)]
+                return all(len(one) == 1 for one in places) and len({*map(str, places)}) > 1
+
+            await gateway.until("a session has one server, and not all the same", sessions_stay)

@@ -13,6 +13,7 @@ import pytest
 from inferway.picker.scheduling.contracts import Learns, Scorer
 from inferway.picker.scheduling.plugins import made
 from inferway.picker.scheduling.registry import PLUGINS
+from inferway.picker.scheduling.sessions import SESSIONS_MAX, SessionMemory
 from inferway.testing import Asked, endpoints, request
 
 if TYPE_CHECKING:
@@ -170,6 +171,12 @@ def test_no_hit_lru_remembers_so_many_endpoints() -> None:
     plugin.placed(request(2), state, 0)
     plugin.placed(request(2), state, 1)
     assert plugin.score(request(2), state).tolist() == [1.0, 0.0]
+    # The one that was used longest ago is forgotten, not the first that was ever used.
+    plugin, state = scorer("no-hit-lru-scorer", lruSize=2), endpoints(3)
+    assert isinstance(plugin, Learns)
+    for row in (0, 1, 0, 2):
+        plugin.placed(request(3), state, row)
+    assert plugin.score(request(3), state).tolist() == [0.5, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -198,12 +205,12 @@ def test_context_length_by_another_label() -> None:
 
 
 def test_header_label() -> None:
-    labels = [{"zone": "a"}, {"zone": "b"}, {}]
+    labels = [{"zone": "a"}, {"zone": "b"}, {"zone": ""}]
     state = endpoints(3, labels=labels)
     parameters = {"headerName": "X-Zone", "labelKey": "zone"}
     asked = request(3, pick=Asked(headers={"x-zone": "b"}))
     assert scores("header-label-affinity-scorer", asked, state, **parameters) == [0.0, 1.0, 0.0]
-    # Nothing asked for is not the same as a missing label.
+    # Nothing asked for is no wish for an empty label.
     assert scores("header-label-affinity-scorer", request(3), state, **parameters) == [0.0] * 3
 
 
@@ -290,3 +297,21 @@ def test_what_is_kept_of_one_scrape_does_not_colour_the_next(name: str) -> None:
     assert plugin.score(asked, state) is plugin.score(asked, state)
     later = replace(state, waiting=np.array([1.0, 0.0]), kv_usage_ratio=np.array([1.0, 0.0]))
     assert plugin.score(asked, later).tolist() == [0.0, 1.0]
+
+
+def test_what_is_kept_is_for_these_candidates() -> None:
+    plugin, state = scorer("queue-scorer"), endpoints(3, waiting=[0.0, 1.0, 2.0])
+    assert plugin.score(request(3), state).tolist() == [1.0, 0.5, 0.0]
+    narrow = request(3, candidates=[False, True, True])
+    assert plugin.score(narrow, state).tolist() == [1.0, 1.0, 0.0]
+
+
+def test_sessions_are_bounded_in_number_and_age() -> None:
+    memory = SessionMemory(ttl_s=10.0)
+    for number in range(SESSIONS_MAX + 2):
+        memory.remember(f"s{number}", "a", 0)
+        memory.remember("s0", "a", 0)  # in use: it is not the oldest
+    assert len(memory) == SESSIONS_MAX
+    assert [memory.recall(name, 1) for name in ("s0", "s1", "s2", "s3")] == ["a", None, None, "a"]
+    memory.remember("late", "b", 10_000_000_001)
+    assert len(memory) == 1

@@ -38,14 +38,11 @@ class WeightedRandom:
         if not among.size:
             return []
         dearest = float(among.max())
-        scores = (max(0.0, dearest)) - costs
-        if candidates is not None:
-            scores = np.where(candidates, scores, 0.0)
+        scores = max(dearest, 0.0) - costs
         if not (scores > 0.0).any():
             return choose(drawn, candidates, rng, count=count)
-        with np.errstate(divide="ignore"):
-            # -log(key), so that small scores do not underflow: the least wins.
-            late = np.divide(
-                -np.log1p(-drawn), scores, out=np.full(len(costs), _NEVER), where=scores > 0.0
-            )
+        # -log(key), so that small scores do not underflow: the least wins.
+        late = np.divide(
+            -np.log1p(-drawn), scores, out=np.full(len(costs), _NEVER), where=scores > 0.0
+        )
         return choose(np.minimum(late, _NEVER), candidates, rng, count=count)

@@ -34,12 +34,11 @@ class NoHitLru:
         last = self._last
         used = np.array([last.get(address, 0) for address in endpoints.addresses])
         among = np.ones(count, dtype=np.bool_) if request.candidates is None else request.candidates
-        scores = np.ones(count)
         others = int(among.sum()) - 1
-        if others > 0:
-            compared = np.sort(used[among])
-            rank = np.minimum(np.searchsorted(compared, used), others)
-            scores = np.where(used > 0, 1.0 - rank / others, 1.0)
+        if others < 1:
+            return np.ones(count)
+        rank = np.minimum(np.searchsorted(np.sort(used[among]), used), others)
+        scores: Floats = 1.0 - rank / others
         return scores
 
     def placed(self, request: Request, endpoints: Endpoints, row: int) -> None:
