@@ -49,6 +49,7 @@ class RequestFields:
     cache_salt: str | None
     user: str | None
     server_tools: bool  # the server itself runs a tool
+    usage_edit: tuple[int, int, str] | None  # start, end, text: makes a stream report usage
     prompt_bytes: int
     hashes: NDArray[np.uint64]
 

@@ -200,6 +200,43 @@ def test_another_model_is_all_that_python_sees_to_be_different(
     assert _native.request_fields([spliced], CHAT).model == target
 
 
+@settings(deadline=None)
+@given(
+    stream=st.sampled_from(["true", "false", "null"]),
+    options=st.lists(
+        st.sampled_from(
+            [
+                *("null", "{}", "{ }", '{"include_usage":true}', '{"include_usage" : false}'),
+                *('{"x":{"include_usage":true}}', '{"include_usage":null,"y":[1]}', "7", '"x"'),
+                '{"include_usage":true,"include_usage":false}',
+            ]
+        ),
+        max_size=2,
+    ),
+    first=st.booleans(),
+    places=cuts,
+)
+def test_usage_is_asked_for_with_nothing_else_changed(
+    stream: str, options: list[str], first: bool, places: list[int]
+) -> None:
+    members = [f'"stream": {stream}', *(f'"stream_options" :{one}' for one in options), '"a":1']
+    text = f" {{ {','.join(members if first else members[::-1])}}}"
+    fields = json.loads(text)
+    edit = _native.request_fields(cut(text.encode(), places), CHAT).usage_edit
+    assert _native.request_fields([text.encode()], RESPONSES).usage_edit is None
+    options_before = fields.get("stream_options")
+    known = options_before is None or isinstance(options_before, dict)
+    asked = isinstance(options_before, dict) and options_before.get("include_usage") is True
+    if stream != "true" or asked or not known:
+        assert edit is None
+        return
+    assert edit is not None
+    start, end, put = edit
+    after = json.loads(text[:start] + put + text[end:])
+    wanted = {**(options_before or {}), "include_usage": True}
+    assert after == {**fields, "stream_options": wanted}
+
+
 def test_a_place_that_ends_before_it_begins_is_an_error() -> None:
     with pytest.raises(ValueError, match="start: 2; at most end: 1"):
         _native.spliced([b"{}"], 2, 1, "x")

@@ -33,6 +33,8 @@ pub const ATTRIBUTE_RESPONSE_CODE: u32 = 15;
 pub const ATTRIBUTE_RESPONSE_CODE_DETAILS: u32 = 16;
 pub const ATTRIBUTE_UPSTREAM_ADDRESS: u32 = 41;
 
+pub const DYNAMIC_METADATA: u32 = 0;
+
 pub const LOG_INFO: u32 = 2;
 pub const LOG_WARN: u32 = 3;
 pub const LOG_ERROR: u32 = 4;
@@ -93,6 +95,38 @@ extern "C" {
         filter: *mut c_void,
         body_type: u32,
         data: Buffer,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_add_header(
+        filter: *mut c_void,
+        header_type: u32,
+        key: Buffer,
+        value: Buffer,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_get_metadata_namespaces_count(
+        filter: *mut c_void,
+        source: u32,
+    ) -> usize;
+    pub fn envoy_dynamic_module_callback_http_get_metadata_string(
+        filter: *mut c_void,
+        source: u32,
+        namespace: Buffer,
+        key: Buffer,
+        value: *mut Buffer,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_get_metadata_list_size(
+        filter: *mut c_void,
+        source: u32,
+        namespace: Buffer,
+        key: Buffer,
+        size: *mut usize,
+    ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_get_metadata_list_string(
+        filter: *mut c_void,
+        source: u32,
+        namespace: Buffer,
+        key: Buffer,
+        index: usize,
+        value: *mut Buffer,
     ) -> bool;
     pub fn envoy_dynamic_module_callback_http_send_response_data(
         filter: *mut c_void,

@@ -47,7 +47,16 @@ fn fairness_headers_default() -> Vec<String> {
 }
 
 fn session_headers_default() -> Vec<String> {
-    vec!["x-session-id".to_owned()]
+    [
+        "x-session-id",
+        "x-smg-routing-key",
+        "x-dynamo-session-id",
+        "x-claude-code-session-id",
+        "session-id",
+        "thread-id",
+    ]
+    .map(String::from)
+    .to_vec()
 }
 
 fn body_bytes_max_default() -> u64 {
@@ -116,6 +125,15 @@ pub struct PoolConfig {
     /// Request headers that the picker is told.
     #[serde(default)]
     pub headers: Vec<String>,
+    /// Whether responses tell how they came about.
+    #[serde(default)]
+    pub response_headers: bool,
+    /// Whether servers are asked for usage that the client did not ask for.
+    #[serde(default)]
+    pub include_usage: bool,
+    /// The cookie that names the session of a request without a session header.
+    #[serde(default)]
+    pub session_cookie: Option<String>,
 }
 
 /// An absent configuration reads as an empty object.
@@ -205,6 +223,13 @@ impl PoolConfig {
         }
         config.rewrites.check()?;
         check_header_names("headers", &config.headers)?;
+        let cookie = config.session_cookie.as_deref().unwrap_or("s");
+        let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if cookie.is_empty() || cookie.len() > 64 || !cookie.bytes().all(in_token) {
+            return Err(format!(
+                "session_cookie: not 1 … 64 letters, digits, '-', '_' or '.': {cookie:?}"
+            ));
+        }
         Ok(config)
     }
 }
@@ -230,7 +255,7 @@ mod tests {
             .contains("socket"));
         let config = PickConfig::decode(br#"{"socket": "/run/pick.sock"}"#).expect("valid");
         assert_eq!((config.hold_ms, config.alive_ms_min), (1000, 250));
-        assert_eq!(config.session_headers, ["x-session-id"]);
+        assert_eq!(config.session_headers[0], "x-session-id");
         assert_eq!(config.objective_headers[1], "x-llm-d-inference-objective");
         assert_eq!(
             config.fairness_headers[0],
@@ -257,8 +282,13 @@ mod tests {
                 fail_open: false,
                 rewrites: Fallback::default(),
                 headers: Vec::new(),
+                response_headers: false,
+                include_usage: false,
+                session_cookie: None,
             }
         );
+        assert!(PoolConfig::decode(br#"{"pool": "a", "session_cookie": "a b"}"#).is_err());
+        assert!(PoolConfig::decode(br#"{"pool": "a", "session_cookie": ""}"#).is_err());
         assert!(PoolConfig::decode(br#"{"pool": "a", "rewrites": {"x": []}}"#).is_err());
         assert!(PoolConfig::decode(br#"{"pool": ""}"#).is_err());
         assert!(PoolConfig::decode(br#"{"pool": "a", "headers": ["X-A"]}"#).is_err());

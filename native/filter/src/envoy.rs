@@ -84,6 +84,12 @@ pub trait Stream {
     fn append_response_body(&self, bytes: &[u8]);
     /// Sends a piece of a response whose headers were sent. Not while a piece of it passes.
     fn send_response_data(&self, bytes: &[u8]);
+    /// Replaces the pieces of the response body that arrived with this event.
+    fn remake_response_body(&self, make: impl FnOnce(&[&[u8]], &mut dyn FnMut(&[u8])));
+    /// Adds a response header besides others of its name.
+    fn add_response_header(&self, name: &str, value: &[u8]);
+    /// The addresses that another filter restricts this request to, with commas; None: it does not.
+    fn subset_hint(&self) -> Option<String>;
     fn upstream_address(&self) -> Option<String>;
     fn response_details(&self) -> Option<String>;
     fn waker(&self) -> Self::Wake;

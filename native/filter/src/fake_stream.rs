@@ -29,6 +29,8 @@ pub struct FakeStream {
     /// What was added to the response, and what was sent besides.
     pub added: RefCell<Vec<u8>>,
     pub sent: RefCell<Vec<u8>>,
+    pub added_headers: RefCell<Vec<(String, String)>>,
+    pub subset: RefCell<Option<String>>,
     pub wakes: Sender<u64>,
     pub counted: RefCell<Vec<(Counter, u64)>>,
     pub replies: RefCell<Vec<LocalReply>>,
@@ -54,6 +56,8 @@ impl FakeStream {
             attempts: Cell::default(),
             added: RefCell::default(),
             sent: RefCell::default(),
+            added_headers: RefCell::default(),
+            subset: RefCell::default(),
             wakes,
             counted: RefCell::default(),
             replies: RefCell::default(),
@@ -183,6 +187,25 @@ impl Stream for FakeStream {
 
     fn send_response_data(&self, bytes: &[u8]) {
         self.sent.borrow_mut().extend_from_slice(bytes);
+    }
+
+    fn remake_response_body(&self, make: impl FnOnce(&[&[u8]], &mut dyn FnMut(&[u8]))) {
+        let mut made = Vec::new();
+        lend_pieces(&self.received.borrow(), |pieces| {
+            make(pieces, &mut |bytes| made.extend_from_slice(bytes));
+        });
+        *self.received.borrow_mut() = vec![made];
+    }
+
+    fn add_response_header(&self, name: &str, value: &[u8]) {
+        let value = String::from_utf8_lossy(value).into_owned();
+        self.added_headers
+            .borrow_mut()
+            .push((name.to_owned(), value));
+    }
+
+    fn subset_hint(&self) -> Option<String> {
+        self.subset.borrow().clone()
     }
 
     fn upstream_address(&self) -> Option<String> {

@@ -58,6 +58,10 @@ impl Buffer {
     }
 }
 
+/// Where other filters say which endpoints are allowed, as the Endpoint Picker Protocol has it.
+const SUBSET_NAMESPACE: &[u8] = b"envoy.lb.subset_hint";
+const SUBSET_KEY: &[u8] = b"x-gateway-destination-endpoint-subset";
+
 /// Places on the stack; more go to the heap.
 const HEADERS_INLINE: usize = 40;
 const PIECES_INLINE: usize = 8;
@@ -157,6 +161,50 @@ impl<'a> HttpStream<'a> {
         )
     }
 
+    fn append(&self, kind: u32, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let data = Buffer::of(bytes);
+        // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes to the end of the body,
+        // into memory of its own that none of the lent pieces shares.
+        unsafe { abi::envoy_dynamic_module_callback_http_append_body(self.filter, kind, data) };
+    }
+
+    /// Removes the beginning of a body: what follows it keeps its place in memory.
+    fn drain(&self, kind: u32, bytes: usize) {
+        // SAFETY: the filter object is valid (see `new`). Nobody reads the removed part again.
+        unsafe { abi::envoy_dynamic_module_callback_http_drain_body(self.filter, kind, bytes) };
+    }
+
+    fn metadata_string(&self, index: Option<usize>) -> Option<String> {
+        let (namespace, key) = (Buffer::of(SUBSET_NAMESPACE), Buffer::of(SUBSET_KEY));
+        let source = abi::DYNAMIC_METADATA;
+        let mut value = Buffer::none();
+        // SAFETY: the filter object is valid (see `new`), and `value` is a place to write to.
+        let got = unsafe {
+            match index {
+                None => abi::envoy_dynamic_module_callback_http_get_metadata_string(
+                    self.filter,
+                    source,
+                    namespace,
+                    key,
+                    &mut value,
+                ),
+                Some(index) => abi::envoy_dynamic_module_callback_http_get_metadata_list_string(
+                    self.filter,
+                    source,
+                    namespace,
+                    key,
+                    index,
+                    &mut value,
+                ),
+            }
+        };
+        // SAFETY: Envoy keeps the value until the hook ends; it is copied here.
+        got.then(|| String::from_utf8_lossy(unsafe { value.bytes() }).into_owned())
+    }
+
     fn attribute(&self, attribute: u32) -> Option<String> {
         let mut value = Buffer::none();
         // SAFETY: the filter object is valid (see `new`), and `value` is a place to write to.
@@ -236,28 +284,10 @@ impl Stream for HttpStream<'_> {
         mut make: impl FnMut(&[u8], &mut dyn FnMut(&[u8])),
     ) {
         const KIND: u32 = abi::RECEIVED_REQUEST_BODY;
-        let mut append = |bytes: &[u8]| {
-            if !bytes.is_empty() {
-                let data = Buffer::of(bytes);
-                // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes to the end of
-                // the body, into memory of its own that none of the lent pieces shares.
-                unsafe {
-                    abi::envoy_dynamic_module_callback_http_append_body(self.filter, KIND, data)
-                };
-            }
-        };
         self.body(&[KIND], |pieces| {
             for part in pieces.iter().flat_map(|piece| piece.chunks(part_bytes_max)) {
-                make(part, &mut append);
-                // SAFETY: the filter object is valid (see `new`). The part is the beginning of the
-                // body: what follows it keeps its place in memory, and nobody reads the part again.
-                unsafe {
-                    abi::envoy_dynamic_module_callback_http_drain_body(
-                        self.filter,
-                        KIND,
-                        part.len(),
-                    )
-                };
+                make(part, &mut |bytes| self.append(KIND, bytes));
+                self.drain(KIND, part.len());
             }
         });
     }
@@ -319,15 +349,7 @@ impl Stream for HttpStream<'_> {
     }
 
     fn append_response_body(&self, bytes: &[u8]) {
-        let data = Buffer::of(bytes);
-        // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes.
-        unsafe {
-            abi::envoy_dynamic_module_callback_http_append_body(
-                self.filter,
-                abi::RECEIVED_RESPONSE_BODY,
-                data,
-            )
-        };
+        self.append(abi::RECEIVED_RESPONSE_BODY, bytes);
     }
 
     fn send_response_data(&self, bytes: &[u8]) {
@@ -336,6 +358,60 @@ impl Stream for HttpStream<'_> {
         unsafe {
             abi::envoy_dynamic_module_callback_http_send_response_data(self.filter, data, false)
         }
+    }
+
+    fn remake_response_body(&self, make: impl FnOnce(&[&[u8]], &mut dyn FnMut(&[u8]))) {
+        const KIND: u32 = abi::RECEIVED_RESPONSE_BODY;
+        self.body(&[KIND], |pieces| {
+            make(pieces, &mut |bytes| self.append(KIND, bytes));
+            self.drain(KIND, pieces.iter().map(|piece| piece.len()).sum());
+        });
+    }
+
+    fn add_response_header(&self, name: &str, value: &[u8]) {
+        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value));
+        // SAFETY: the filter object is valid (see `new`); Envoy copies name and value.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_add_header(
+                self.filter,
+                abi::RESPONSE_HEADER,
+                name,
+                value,
+            )
+        };
+    }
+
+    fn subset_hint(&self) -> Option<String> {
+        let source = abi::DYNAMIC_METADATA;
+        // SAFETY: the filter object is valid (see `new`).
+        let namespaces = unsafe {
+            abi::envoy_dynamic_module_callback_http_get_metadata_namespaces_count(
+                self.filter,
+                source,
+            )
+        };
+        if namespaces == 0 {
+            return None;
+        }
+        let (namespace, key) = (Buffer::of(SUBSET_NAMESPACE), Buffer::of(SUBSET_KEY));
+        let mut size = 0;
+        // SAFETY: the filter object is valid (see `new`), and `size` is a place to write to.
+        let is_list = unsafe {
+            abi::envoy_dynamic_module_callback_http_get_metadata_list_size(
+                self.filter,
+                source,
+                namespace,
+                key,
+                &mut size,
+            )
+        };
+        if !is_list {
+            return self.metadata_string(None);
+        }
+        let members: Vec<String> = (0..size)
+            .filter_map(|index| self.metadata_string(Some(index)))
+            .collect();
+        Some(members.join(","))
     }
 
     fn upstream_address(&self) -> Option<String> {

@@ -10,19 +10,19 @@ use std::sync::Arc;
 
 use inferway_wire::protocol::{Done, Pick};
 use inferway_wire::request::Kind;
+use inferway_wire::withhold::Withhold;
 
 use crate::clock::monotonic_ns;
 use crate::config::{PickConfig, PoolConfig};
-use crate::duration::{go_duration_ms, milliseconds};
-use crate::envoy::{HeaderRef, HeadersStatus, LocalReply, Stream, Wake};
-use crate::handoff::{self, Handoff};
-use crate::kind;
+use crate::envoy::{HeadersStatus, LocalReply, Stream, Wake};
+use crate::facts::{self, Placement};
+use crate::handoff;
+use crate::head::{new_pick, Head};
 use crate::link::Link;
 use crate::metrics::Counter;
 use crate::rename::Body;
 use crate::reply;
 use crate::response::{Broken, Report, Watch};
-use crate::route::parse_length;
 use crate::streams::{Answer, Begun};
 use crate::writer::{self, Duty};
 
@@ -52,6 +52,17 @@ struct Picked {
     body: Body,
     /// The model to send when the picker does not answer; None: the one that was asked for.
     fallback: Option<String>,
+    /// The server was asked for usage that the client did not ask for.
+    added_usage: bool,
+    /// Keeps that usage from the client, from where it may come.
+    withhold: Option<Withhold>,
+    /// For the response.
+    new_cookie: Option<String>,
+    /// Whether the response tells how it came about.
+    tells: bool,
+    placement: Placement,
+    received_ns: u64,
+    sent_ns: u64,
 }
 
 #[derive(Default)]
@@ -60,151 +71,53 @@ pub struct PickFilter {
     picked: RefCell<Option<Box<Picked>>>,
 }
 
-/// What the request's headers say, and which of them go no further.
-struct Head {
-    objective: String,
-    fairness: String,
-    session: String,
-    request_id: String,
-    kind: Kind,
-    length: Option<u64>,
-    slo_ttft_ms: u32,
-    slo_tpot_ms: u32,
-    ttl_ms: u32,
-    /// Those that the route asks for.
-    headers: Vec<(String, String)>,
-    /// Names of headers to remove.
-    remove: Vec<String>,
-}
-
-impl Head {
-    fn read(headers: &[HeaderRef<'_>], config: &PickConfig, asked: &[String]) -> Self {
-        let mut head = Self {
-            objective: String::new(),
-            fairness: String::new(),
-            session: String::new(),
-            request_id: String::new(),
-            kind: Kind::Other,
-            length: None,
-            slo_ttft_ms: 0,
-            slo_tpot_ms: 0,
-            ttl_ms: 0,
-            headers: Vec::new(),
-            remove: Vec::new(),
-        };
+impl Picked {
+    /// A response begins: who gave it, and what its client is to know of that.
+    fn served<S: Stream>(&mut self, stream: &S) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let watch = &mut self.watch;
+        watch.endpoint = stream.upstream_address().unwrap_or_default();
+        watch.attempts = stream.upstream_attempts();
+        if let Some(cookie) = &self.new_cookie {
+            stream.add_response_header("set-cookie", cookie.as_bytes());
+        }
+        if !self.tells {
+            return;
+        }
+        let times = (self.received_ns, self.sent_ns);
+        let headers = facts::headers(&self.placement, &watch.endpoint, watch.attempts, times);
         for (name, value) in headers {
-            let named = |names: &[String]| names.iter().any(|other| other.as_bytes() == *name);
-            match *name {
-                b":path" => head.kind = kind::of_path(value),
-                b"content-length" => head.length = parse_length(value),
-                b"x-request-id" => head.request_id = text(value),
-                b"x-slo-ttft-ms" | b"x-llm-d-slo-ttft-ms" => {
-                    set_known(&mut head.slo_ttft_ms, milliseconds(value));
-                }
-                b"x-slo-tpot-ms" | b"x-llm-d-slo-tpot-ms" => {
-                    set_known(&mut head.slo_tpot_ms, milliseconds(value));
-                }
-                b"x-inference-ttl" | b"x-llm-d-inference-ttl" => {
-                    set_known(&mut head.ttl_ms, go_duration_ms(value));
-                }
-
-                _ if named(&config.objective_headers) => {
-                    set_once(&mut head.objective, value);
-                    head.remove.push(text(name));
-                }
-                _ if named(&config.fairness_headers) => {
-                    set_once(&mut head.fairness, value);
-                    head.remove.push(text(name));
-                }
-                _ if named(&config.session_headers) => set_once(&mut head.session, value),
-                // Never the client's word, even where the filter `route` is missing.
-                _ if *name == DESTINATION_HEADER.as_bytes() => head.remove.push(text(name)),
-                _ => {}
-            }
-            if !asked.is_empty() && named(asked) {
-                head.headers.push((text(name), text(value)));
+            if reply::is_header_value(value.as_bytes()) {
+                stream.add_response_header(name, value.as_bytes());
             }
         }
-        head
     }
-}
 
-fn text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).into_owned()
-}
-
-/// Of several spellings or values the first that is not empty counts.
-fn set_once(field: &mut String, value: &[u8]) {
-    if field.is_empty() {
-        *field = text(value);
-    }
-}
-
-fn set_known(field: &mut u32, value: u32) {
-    if *field == 0 {
-        *field = value;
-    }
-}
-
-/// The question to the picker, and the API that a refusal speaks.
-fn new_pick(
-    stream: u64,
-    pool: &str,
-    head: Head,
-    handoff: Option<Handoff>,
-    now_ns: u64,
-) -> (Pick, Kind) {
-    let pick = Pick {
-        stream,
-        received_ns: now_ns,
-        pool: pool.to_owned(),
-        objective: head.objective,
-        fairness: head.fairness,
-        session: head.session,
-        request_id: head.request_id,
-        slo_ttft_ms: head.slo_ttft_ms,
-        slo_tpot_ms: head.slo_tpot_ms,
-        ttl_ms: head.ttl_ms,
-        headers: head.headers,
-        ..Pick::default()
-    };
-    match handoff {
-        None => {
-            let body_bytes = head.length.unwrap_or(0);
-            let body_bytes = u32::try_from(body_bytes).unwrap_or(u32::MAX);
-            let kind = head.kind;
-            // Without a body that was read there is no prompt of that API.
-            (
-                Pick {
-                    body_bytes,
-                    kind: Kind::Other as u8,
-                    ..pick
-                },
-                kind,
-            )
+    /// Lets a piece of the response pass without the usage that only we asked for. It comes after the
+    /// end of what was generated, so until then nothing is looked at.
+    fn withhold_usage<S: Stream>(&mut self, stream: &S, end: bool) {
+        if !self.added_usage || !self.watch.is_event_stream() {
+            return;
         }
-        Some(Handoff {
-            fields,
-            kind,
-            body_bytes,
-            received_ns,
-        }) => {
-            let pick = Pick {
-                received_ns,
-                body_bytes,
-                prompt_bytes: fields.prompt_bytes,
-                max_tokens: fields.max_tokens,
-                priority: fields.priority,
-                kind: kind as u8,
-                flags: (u8::from(fields.stream) * Pick::STREAM)
-                    | (u8::from(fields.server_tools) * Pick::TOOLS),
-                user: fields.user.unwrap_or_default(),
-                model: fields.model.unwrap_or_default(),
-                hashes: fields.hashes,
-                ..pick
-            };
-            (pick, kind)
+        if self.withhold.is_none() {
+            if !self.watch.is_told() {
+                return;
+            }
+            self.withhold = Some(Withhold::new(self.watch.was_between_events()));
         }
+        let Some(withhold) = &mut self.withhold else {
+            return;
+        };
+        stream.remake_response_body(|pieces, put| {
+            for piece in pieces {
+                withhold.feed(piece, &mut *put);
+            }
+            if end {
+                withhold.finish(put);
+            }
+        });
     }
 }
 
@@ -219,23 +132,33 @@ impl PickFilter {
             return HeadersStatus::Continue;
         };
         let now_ns = monotonic_ns();
-        let head =
-            stream.request_headers(|headers| Head::read(headers, &shared.config, &pool.headers));
+        let mut head = stream.request_headers(|headers| Head::read(headers, &shared.config, pool));
         for name in &head.remove {
             stream.set_request_header(name, None);
         }
         let length = head.length;
-        let handoff = stream.state(handoff::STATE_KEY, |number| {
+        let mut handoff = stream.state(handoff::STATE_KEY, |number| {
             let number = number.and_then(|bytes| bytes.try_into().ok())?;
             handoff::take(u64::from_ne_bytes(number))
         });
         let model_range = handoff
             .as_ref()
             .and_then(|handoff| handoff.fields.model_range.clone());
-        let mut body = Body::new(model_range, length);
+        let usage = handoff
+            .as_mut()
+            .filter(|_| pool.include_usage)
+            .and_then(|handoff| handoff.fields.usage_edit.take());
+        let added_usage = usage.is_some();
+        let mut body = Body::new(model_range, usage, length);
         let number = shared.link.next_stream();
-        let (pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
-        let watch = Watch::new(number, pick.received_ns, kind);
+        let new_cookie = head.new_cookie.take();
+        let (mut pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
+        if let Some(subset) = stream.subset_hint() {
+            pick.flags |= Pick::SUBSET;
+            pick.subset = subset;
+        }
+        let received_ns = pick.received_ns;
+        let watch = Watch::new(number, received_ns, kind);
         let fallback = pool.rewrites.target(&pick.model, number).map(str::to_owned);
         let hold_ns = shared.config.hold_ms * MS;
         let duty = writer::take(&*shared.link, number);
@@ -253,7 +176,7 @@ impl PickFilter {
             Begun::Asked | Begun::Held { .. } => Phase::Waiting,
             Begun::FailedOpen => {
                 writer::release(&*shared.link, number);
-                body.rename(stream, fallback.as_deref().unwrap_or_default());
+                body.settle(stream, fallback.as_deref().unwrap_or_default());
                 Phase::Running
             }
         };
@@ -267,6 +190,13 @@ impl PickFilter {
             watch,
             body,
             fallback,
+            added_usage,
+            withhold: None,
+            new_cookie,
+            tells: pool.response_headers,
+            placement: Placement::default(),
+            received_ns,
+            sent_ns: now_ns,
         }));
 
         stream.count(Counter::Picks, 1);
@@ -295,7 +225,14 @@ impl PickFilter {
             return;
         };
         match answer {
-            Answer::Endpoints { endpoints, model } => {
+            Answer::Endpoints {
+                endpoints,
+                model,
+                placement,
+            } => {
+                if let Some(picked) = &mut *self.picked.borrow_mut() {
+                    picked.placement = placement;
+                }
                 if reply::is_header_value(endpoints.as_bytes()) {
                     stream.set_request_header(DESTINATION_HEADER, Some(endpoints.as_bytes()));
                 }
@@ -335,7 +272,8 @@ impl PickFilter {
         if let Some(picked) = &mut *self.picked.borrow_mut() {
             picked.phase = Phase::Running;
             let model = model.or_else(|| picked.fallback.take()).unwrap_or_default();
-            picked.body.rename(stream, &model);
+            picked.body.settle(stream, &model);
+            picked.sent_ns = monotonic_ns();
         }
         stream.continue_decoding();
     }
@@ -374,11 +312,10 @@ impl PickFilter {
     }
 
     pub fn response_headers<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>, end: bool) {
+        if let Some(picked) = &mut *self.picked.borrow_mut() {
+            picked.served(stream);
+        }
         self.watch(shared, |watch| {
-            if let Some(endpoint) = stream.upstream_address() {
-                watch.endpoint = endpoint;
-            }
-            watch.attempts = stream.upstream_attempts();
             stream.response_headers(|headers| watch.headers(headers, end, monotonic_ns()))
         });
     }
@@ -387,6 +324,9 @@ impl PickFilter {
         let truncated = self.watch(shared, |watch| {
             stream.received_response_body(|pieces| watch.body(pieces, end, monotonic_ns))
         });
+        if let Some(picked) = &mut *self.picked.borrow_mut() {
+            picked.withhold_usage(stream, end);
+        }
         if let Some(broken) = truncated {
             stream.count(Counter::TruncatedStreams, 1);
             stream.append_response_body(&reply::broken_stream(broken));

@@ -1,12 +1,13 @@
 use std::sync::mpsc::{channel, Receiver};
 use std::time::Duration;
 
-use inferway_wire::protocol::{Done, Frame, Reject};
+use inferway_wire::protocol::{Done, Endpoints, Frame, Reject};
 use inferway_wire::request::RequestFields;
 
 use super::*;
 use crate::fake_stream::{FakeStream, SendWake};
 use crate::fallback::Fallback;
+use crate::handoff::Handoff;
 use crate::scripted_picker::{endpoints, Connection, ScriptedPicker, SocketPath};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -17,6 +18,7 @@ struct Bench {
     stream: FakeStream,
     woken: Receiver<u64>,
     filter: PickFilter,
+    tells: bool,
     _picker: ScriptedPicker,
     _path: SocketPath,
 }
@@ -42,6 +44,7 @@ impl Bench {
             stream: FakeStream::new(headers, wakes),
             woken,
             filter: PickFilter::default(),
+            tells: false,
             _picker: picker,
             _path: path,
         }
@@ -53,6 +56,9 @@ impl Bench {
             fail_open: true,
             rewrites: Fallback::default(),
             headers: vec!["x-tenant".to_owned()],
+            response_headers: self.tells,
+            include_usage: true,
+            session_cookie: Some("s".to_owned()),
         };
         let status = self
             .filter
@@ -168,6 +174,7 @@ fn asks_with_what_was_handed_on() {
         cache_salt: None,
         user: Some("u".to_owned()),
         server_tools: true,
+        usage_edit: None,
         prompt_bytes: 600,
         hashes: vec![1, 2],
     };
@@ -368,4 +375,65 @@ fn what_ends_a_stream_besides_its_server_is_not_the_server_s_fault() {
         Some("downstream_remote_disconnect".to_owned())
     });
     assert_eq!(bench.done().fault, 0);
+}
+
+#[test]
+fn a_session_is_that_of_a_header_or_a_cookie_or_new() {
+    let mut bench = Bench::new(&[("cookie", "a=1; s=mine"), ("x-session-id", "first")]);
+    assert_eq!(bench.start().session, "first");
+    let mut bench = Bench::new(&[("cookie", "a=1; s=mine")]);
+    assert_eq!(bench.start().session, "mine");
+    let mut bench = Bench::new(&[("cookie", "a=1")]);
+    let pick = bench.start();
+    assert_eq!(pick.session.len(), 32);
+    bench.answer(&endpoints(pick.stream));
+    bench.stream.set_response(&[(":status", "204")]);
+    bench
+        .filter
+        .response_headers(&bench.stream, &bench.shared, true);
+    let added = bench.stream.added_headers.borrow();
+    assert_eq!(added[0].0, "set-cookie");
+    assert!(added[0].1.starts_with(&format!("s={};", pick.session)));
+}
+
+#[test]
+fn a_subset_hint_is_passed_on() {
+    let mut bench = Bench::new(&[]);
+    *bench.stream.subset.borrow_mut() = Some(String::new());
+    let pick = bench.start();
+    assert_eq!(
+        (pick.flags & Pick::SUBSET, pick.subset.as_str()),
+        (Pick::SUBSET, "")
+    );
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.start().flags & Pick::SUBSET, 0);
+}
+
+#[test]
+fn a_response_tells_how_it_came_about_where_it_may() {
+    let mut bench = Bench::new(&[("cookie", "s=1")]);
+    bench.tells = true;
+    let stream = bench.start().stream;
+    bench.answer(&Frame::Endpoints(Endpoints {
+        stream,
+        endpoints: "1.2.3.4:5".to_owned(),
+        queued_us: 2_000,
+        reason: "prefix".to_owned(),
+        ..Endpoints::default()
+    }));
+    bench.stream.set_response(&[(":status", "204")]);
+    *bench.stream.upstream.borrow_mut() = Some("1.2.3.4:5".to_owned());
+    bench.stream.attempts.set(1);
+    bench
+        .filter
+        .response_headers(&bench.stream, &bench.shared, true);
+    let added = bench.stream.added_headers.borrow();
+    let told = |name: &str| {
+        let found = added.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.clone()).expect("told")
+    };
+    assert_eq!(told("x-inferway-endpoint"), "1.2.3.4:5");
+    assert_eq!(told("x-inferway-queue-ms"), "2.000");
+    assert_eq!(told("x-inferway-attempts"), "1");
+    assert_eq!(told("x-inferway-reason"), "prefix");
 }

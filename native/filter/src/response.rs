@@ -25,8 +25,9 @@ pub struct Watch {
     usage: Option<UsageScanner>,
     /// Looks for the end of an event stream of a known API.
     ending: Option<EndScanner>,
-    /// A blank line ended what has passed of an event stream.
+    /// A blank line ended what has passed of an event stream; and what had passed before this piece.
     between_events: bool,
+    was_between_events: bool,
     /// Body bytes that are still to come, when the server said how many.
     left: Option<u64>,
     retry_after_ms: u32,
@@ -97,6 +98,7 @@ impl Watch {
             usage: None,
             ending: None,
             between_events: true,
+            was_between_events: true,
             left: None,
             retry_after_ms: 0,
             ttft_us: None,
@@ -126,6 +128,20 @@ impl Watch {
             Local::Other
         });
         None
+    }
+
+    pub fn is_event_stream(&self) -> bool {
+        self.event_stream
+    }
+
+    /// Whether an event stream said how it ends.
+    pub fn is_told(&self) -> bool {
+        let ending = self.ending.as_ref();
+        ending.is_some_and(|ending| ending.told() != Told::Nothing)
+    }
+
+    pub fn was_between_events(&self) -> bool {
+        self.was_between_events
     }
 
     /// What a client that reads an event stream cannot know: that it was not told how it ended.
@@ -180,6 +196,7 @@ impl Watch {
     /// `now_ns` is asked only when it matters: most pieces of a stream need no time.
     pub fn body(&mut self, pieces: &[&[u8]], end: bool, now_ns: impl Fn() -> u64) -> Report {
         let mut bytes = 0;
+        self.was_between_events = self.between_events;
         for piece in pieces {
             bytes += piece.len() as u64;
             if let Some(usage) = &mut self.usage {

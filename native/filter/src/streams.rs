@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use inferway_wire::protocol::{Done, Endpoints, Fault, First, Open, Pick, Reject};
 
 use crate::envoy::Wake;
+use crate::facts::Placement;
 
 /// What a waiting stream is told.
 #[derive(PartialEq, Eq, Debug)]
@@ -22,6 +23,7 @@ pub enum Answer {
     Endpoints {
         endpoints: String,
         model: String,
+        placement: Placement,
     },
     Reject(Reject),
     /// Nobody decides: go on without a destination.
@@ -193,6 +195,9 @@ impl<W: Wake> Streams<W> {
             charged_context,
             endpoints,
             model,
+            queued_us,
+            ttft_deadline_ms,
+            reason,
             ..
         } = frame;
         let first = endpoints
@@ -202,7 +207,17 @@ impl<W: Wake> Streams<W> {
             .trim()
             .to_owned();
         let upstream_model = model.clone();
-        entry.resolve(Answer::Endpoints { endpoints, model }, |pick| {
+        let placement = Placement {
+            queued_us,
+            ttft_deadline_ms,
+            reason,
+        };
+        let answer = Answer::Endpoints {
+            endpoints,
+            model,
+            placement,
+        };
+        entry.resolve(answer, |pick| {
             let mut placed = Placed::unanswered(pick);
             if !upstream_model.is_empty() {
                 placed.model = upstream_model;

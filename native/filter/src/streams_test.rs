@@ -123,6 +123,7 @@ fn asked_answered_ended() {
     assert_eq!(table.counts.read(), (1, 1));
     let (answer, wake) = table.streams.take(1).expect("answered");
     let expected = Answer::Endpoints {
+        placement: Placement::default(),
         endpoints: "1.1.1.1:1,2.2.2.2:2".to_owned(),
         model: String::new(),
     };

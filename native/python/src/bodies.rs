@@ -1,7 +1,7 @@
 //! Request and response bodies, and block hashes, as Python sees them.
 
 use inferway_wire::request::{Kind, RequestScanner};
-use inferway_wire::splice::Splice;
+use inferway_wire::splice::{Edit, Splice};
 use inferway_wire::usage::UsageScanner;
 use inferway_wire::{blocks, request};
 use numpy::{PyArray1, ToPyArray};
@@ -21,6 +21,7 @@ pub struct RequestFields {
     cache_salt: Option<String>,
     user: Option<String>,
     server_tools: bool,
+    usage_edit: Option<(usize, usize, String)>,
     prompt_bytes: u32,
     hashes: Py<PyArray1<u64>>,
 }
@@ -64,6 +65,10 @@ pub fn request_fields(
         cache_salt: fields.cache_salt,
         user: fields.user,
         server_tools: fields.server_tools,
+        usage_edit: fields.usage_edit.map(|edit| {
+            let text = String::from_utf8_lossy(&edit.text).into_owned();
+            (edit.range.start, edit.range.end, text)
+        }),
         prompt_bytes: fields.prompt_bytes,
         hashes: fields.hashes.to_pyarray(py).unbind(),
     })
@@ -83,10 +88,12 @@ pub fn spliced<'py>(
             "start: {start}; at most end: {end}"
         )));
     }
-    let mut splice = Splice::string(start..end, text);
-    let pieces = chunks
-        .iter()
-        .map(|chunk| splice.cut(chunk.as_bytes()).concat());
+    let mut splice = Splice::new(vec![Edit::string(start..end, text)]);
+    let pieces = chunks.iter().map(|chunk| {
+        let mut piece = Vec::with_capacity(chunk.as_bytes().len());
+        splice.cut(chunk.as_bytes(), |bytes| piece.extend_from_slice(bytes));
+        piece
+    });
     Ok(pieces.map(|piece| PyBytes::new(py, &piece)).collect())
 }
 

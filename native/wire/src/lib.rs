@@ -13,4 +13,5 @@ pub mod request;
 pub mod splice;
 mod tools;
 pub mod usage;
+pub mod withhold;
 mod xxh3;

@@ -11,6 +11,7 @@ use std::ops::Range;
 use crate::blocks::{hash_seed, BlockHasher};
 pub use crate::json::Malformed;
 use crate::json::{integer, unescape, Scanner, Sink, Text, Want};
+use crate::splice::Edit;
 use crate::tools::ToolScanner;
 
 const TEXT_BYTES_MAX: usize = 1024;
@@ -44,6 +45,8 @@ pub struct RequestFields {
     pub user: Option<String>,
     /// Whether the server itself runs a tool, so that the request must not be sent twice.
     pub server_tools: bool,
+    /// What makes the server report usage in a stream; None when it does so anyway.
+    pub usage_edit: Option<Edit>,
     pub prompt_bytes: u32,
     pub hashes: Vec<u64>,
 }
@@ -57,6 +60,7 @@ enum Field {
     Priority,
     CacheSalt,
     User,
+    StreamOptions,
     /// Index in `PART_*`.
     Part(usize),
 }
@@ -78,6 +82,21 @@ struct Part {
     array: bool,
 }
 
+/// Depth of the members of `stream_options`, the only container that is looked into.
+const OPTIONS: usize = 2;
+
+/// What was seen of `stream_options`.
+#[derive(Default)]
+struct Options {
+    range: Option<Range<usize>>,
+    object: bool,
+    null: bool,
+    empty: bool,
+    is_usage: bool,
+    /// Where the value of `include_usage` stands, and whether it is true.
+    usage: Option<(Range<usize>, bool)>,
+}
+
 #[derive(Default)]
 struct Fields {
     current: Option<Field>,
@@ -89,6 +108,9 @@ struct Fields {
     priority: Option<i32>,
     cache_salt: Option<String>,
     user: Option<String>,
+    /// Where the members of the body begin.
+    members: usize,
+    options: Options,
     parts: [Option<Part>; PARTS],
 }
 
@@ -111,7 +133,12 @@ fn number(text: Text<'_>) -> Option<i64> {
 }
 
 impl Sink for Fields {
-    fn key(&mut self, _depth: usize, key: &[u8]) {
+    fn key(&mut self, depth: usize, key: &[u8]) {
+        if depth == OPTIONS {
+            self.options.is_usage = key == b"include_usage";
+            self.options.empty = false;
+            return;
+        }
         self.current = match key {
             b"model" => Some(Field::Model),
             b"stream" => Some(Field::Stream),
@@ -121,6 +148,7 @@ impl Sink for Fields {
             b"priority" => Some(Field::Priority),
             b"cache_salt" => Some(Field::CacheSalt),
             b"user" => Some(Field::User),
+            b"stream_options" => Some(Field::StreamOptions),
             b"tools" => Some(Field::Part(PART_TOOLS)),
             b"instructions" => Some(Field::Part(PART_INSTRUCTIONS)),
             b"system" => Some(Field::Part(PART_SYSTEM)),
@@ -132,7 +160,14 @@ impl Sink for Fields {
     }
 
     fn begin(&mut self, depth: usize, first: u8, offset: usize) -> Want {
+        if depth == OPTIONS {
+            if self.options.is_usage {
+                self.options.usage = Some((offset..offset, first == b't'));
+            }
+            return Want::Skip;
+        }
         if depth == 0 {
+            self.members = offset + 1;
             return if first == b'{' {
                 Want::Inside
             } else {
@@ -168,6 +203,19 @@ impl Sink for Fields {
                 self.user = None;
                 first == b'"'
             }
+            Some(Field::StreamOptions) => {
+                self.options = Options {
+                    range: Some(offset..offset),
+                    object: first == b'{',
+                    null: first == b'n',
+                    empty: true,
+                    ..Options::default()
+                };
+                if first == b'{' {
+                    return Want::Inside;
+                }
+                false
+            }
             Some(Field::Part(index)) => {
                 self.parts[index] = (first != b'n').then_some(Part {
                     start: offset,
@@ -186,6 +234,12 @@ impl Sink for Fields {
 
     fn end(&mut self, depth: usize, offset: usize, text: Text<'_>) -> Result<(), &'static str> {
         if depth == 0 {
+            return Ok(());
+        }
+        if depth == OPTIONS {
+            if let (true, Some((range, _))) = (self.options.is_usage, &mut self.options.usage) {
+                range.end = offset;
+            }
             return Ok(());
         }
         match self.current {
@@ -213,6 +267,11 @@ impl Sink for Fields {
                     part.end = offset;
                 }
             }
+            Some(Field::StreamOptions) => {
+                if let Some(range) = &mut self.options.range {
+                    range.end = offset;
+                }
+            }
             Some(Field::Stream) | None => {}
         }
         Ok(())
@@ -227,6 +286,36 @@ impl Fields {
             _ => completion.or(plain),
         }
         .unwrap_or(0)
+    }
+
+    /// Other APIs report usage in every stream.
+    fn usage_edit(&self, kind: Kind) -> Option<Edit> {
+        let asks = self.stream && matches!(kind, Kind::Chat | Kind::Completions);
+        let options = &self.options;
+        let edit = |range: Range<usize>, text: &str| {
+            Some(Edit {
+                range,
+                text: text.as_bytes().to_vec(),
+            })
+        };
+        match (asks, &options.range, &options.usage) {
+            (false, ..) | (true, Some(_), Some((_, true))) => None,
+            (true, Some(_), Some((range, false))) => edit(range.clone(), "true"),
+            (true, None, _) => edit(
+                self.members..self.members,
+                "\"stream_options\":{\"include_usage\":true},",
+            ),
+            (true, Some(range), None) if options.object => {
+                let comma = if options.empty { "" } else { "," };
+                let text = format!("\"include_usage\":true{comma}");
+                edit(range.start + 1..range.start + 1, &text)
+            }
+            (true, Some(range), None) if options.null => {
+                edit(range.clone(), "{\"include_usage\":true}")
+            }
+            // The server will refuse it, in its own words.
+            (true, Some(_), None) => None,
+        }
     }
 
     /// Ranges of the body that form the prompt, in the order in which they are hashed.
@@ -300,6 +389,7 @@ impl RequestScanner {
         });
         Ok(RequestFields {
             server_tools: tools.unwrap_or(false),
+            usage_edit: fields.usage_edit(self.kind),
             max_tokens: fields.max_tokens(self.kind),
             model: fields.model,
             model_range: fields.model_range,

@@ -1,4 +1,4 @@
-//! One value of a JSON body replaced; every other byte stays what and where it was.
+//! A few values of a JSON body replaced; every other byte stays what and where it was.
 //!
 //! Problem: a request goes to another model than it names, and the body is megabytes in pieces that
 //! somebody else owns. Model: a `Splice` knows which bytes of the whole body go and what comes in their
@@ -27,38 +27,68 @@ pub fn json_string(text: &str) -> Vec<u8> {
     out
 }
 
+/// Bytes of the body before, and what comes in their place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edit {
+    pub range: Range<usize>,
+    pub text: Vec<u8>,
+}
+
+impl Edit {
+    /// Another string where a JSON string stands, quotes included.
+    pub fn string(range: Range<usize>, text: &str) -> Self {
+        Self {
+            range,
+            text: json_string(text),
+        }
+    }
+}
+
 pub struct Splice {
-    /// In bytes of the body before.
-    range: Range<usize>,
-    replacement: Vec<u8>,
+    /// In order, and apart from each other.
+    edits: Vec<Edit>,
+    /// Edits whose beginning has passed.
+    begun: usize,
     /// Bytes of the body before that were given to `cut`.
     seen: usize,
 }
 
 impl Splice {
-    /// `range` is where the value stands, quotes included.
-    pub fn string(range: Range<usize>, text: &str) -> Self {
+    /// The edits must not overlap.
+    pub fn new(mut edits: Vec<Edit>) -> Self {
+        edits.sort_by_key(|edit| edit.range.start);
         Self {
-            range,
-            replacement: json_string(text),
+            edits,
+            begun: 0,
             seen: 0,
         }
     }
 
     /// Size of the body after, in bytes.
     pub fn length_after(&self, before: u64) -> u64 {
-        (before + self.replacement.len() as u64).saturating_sub(self.range.len() as u64)
+        self.edits.iter().fold(before, |length, edit| {
+            (length + edit.text.len() as u64).saturating_sub(edit.range.len() as u64)
+        })
     }
 
-    /// What stands for the next piece of the body: its beginning, what is put in, its end.
-    pub fn cut<'a>(&'a mut self, piece: &'a [u8]) -> [&'a [u8]; 3] {
+    /// Puts what stands for the next piece of the body.
+    pub fn cut(&mut self, piece: &[u8], mut put: impl FnMut(&[u8])) {
         let offset = self.seen;
         self.seen += piece.len();
         let within = |place: usize| place.saturating_sub(offset).min(piece.len());
-        let (start, end) = (within(self.range.start), within(self.range.end));
-        let here = (offset..self.seen).contains(&self.range.start);
-        let put = if here { &self.replacement[..] } else { &[] };
-        [&piece[..start], put, &piece[end..]]
+        // The end of an edit that an earlier piece began.
+        let last = self.begun.checked_sub(1).map(|last| &self.edits[last]);
+        let mut at = last.map_or(0, |edit| within(edit.range.end));
+        while let Some(edit) = self.edits.get(self.begun) {
+            if edit.range.start >= self.seen {
+                break;
+            }
+            put(&piece[at..within(edit.range.start)]);
+            put(&edit.text);
+            at = within(edit.range.end);
+            self.begun += 1;
+        }
+        put(&piece[at..]);
     }
 }
 
@@ -66,26 +96,31 @@ impl Splice {
 mod tests {
     use super::*;
 
-    fn spliced(pieces: &[&[u8]], range: Range<usize>, text: &str) -> Vec<u8> {
-        let mut splice = Splice::string(range, text);
-        pieces
-            .iter()
-            .flat_map(|piece| splice.cut(piece).concat())
-            .collect()
+    fn spliced(pieces: &[&[u8]], edits: &[Edit]) -> Vec<u8> {
+        let mut splice = Splice::new(edits.to_vec());
+        let mut out = Vec::new();
+        for piece in pieces {
+            splice.cut(piece, |bytes| out.extend_from_slice(bytes));
+        }
+        out
     }
 
     #[test]
     fn every_cut_gives_the_same_body() {
         let body = br#"{"model" : "llm", "stream": true}"#;
-        let range = 11..16;
-        let wanted = br#"{"model" : "a\"b", "stream": true}"#.to_vec();
+        let insert = Edit {
+            range: 1..1,
+            text: b"\"x\":1,".to_vec(),
+        };
+        let edits = [Edit::string(11..16, "a\"b"), insert];
+        let wanted = br#"{"x":1,"model" : "a\"b", "stream": true}"#.to_vec();
         for first in 0..=body.len() {
             for second in first..=body.len() {
                 let pieces = [&body[..first], &body[first..second], &body[second..]];
-                assert_eq!(spliced(&pieces, range.clone(), "a\"b"), wanted);
+                assert_eq!(spliced(&pieces, &edits), wanted);
             }
         }
-        let splice = Splice::string(range, "a\"b");
+        let splice = Splice::new(edits.to_vec());
         assert_eq!(splice.length_after(body.len() as u64), wanted.len() as u64);
     }
 

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 from inferway.envoy.health_checks import endpoint_check, health_check
 from inferway.envoy.messages import Json, Resource, ResourceType, resource, seconds, typed
 from inferway.observability.names import DESTINATION_HEADER
+from inferway.resources.picker_conduct import RetryBudget
+from inferway.resources.scalars import percent_ratio
+from inferway.routing.model import Pool
 from inferway.routing.picker_config import addresses_of
 
 if TYPE_CHECKING:
     from inferway.envoy.settings import EnvoySettings
-    from inferway.routing.model import Endpoint, Pool, RoutingModel, ServerGroup
+    from inferway.routing.model import Endpoint, RoutingModel, ServerGroup
 
 Resolved = Mapping[str, Sequence[str]]
 """DNS name to its IP addresses."""
@@ -168,7 +171,7 @@ def _cluster(name: str, policy: Json, backend: Pool | ServerGroup, settings: Env
                     "max_connections": limit,
                     "max_pending_requests": limit,
                     "max_requests": limit,
-                    "max_retries": limit,
+                    "retry_budget": _retry_budget(backend),
                 }
             ]
         },
@@ -186,6 +189,19 @@ def _cluster(name: str, policy: Json, backend: Pool | ServerGroup, settings: Env
         # With not one healthy endpoint all are tried: a check that is wrong for every server, or
         # new servers that were not asked yet, must not fail requests that would be served.
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+    }
+
+
+def _retry_budget(backend: Pool | ServerGroup) -> Json:
+    """When half of a backend dies, the other half gets each request once more; when all of it is
+    in trouble, it is not asked three times for everything.
+    """
+    config = backend.picker_config if isinstance(backend, Pool) else None
+    conduct = config.conduct if config is not None else None
+    budget = conduct.retry_budget if conduct is not None else RetryBudget()
+    return {
+        "budget_percent": {"value": percent_ratio(budget.percent) * 100},
+        "min_retry_concurrency": budget.concurrency_min,
     }
 
 

@@ -81,6 +81,7 @@ def pick_settings(pool: Pool) -> Json:
                     "fail_open": pool.fail_open,
                     **_fallback(pool),
                     **_headers(pool),
+                    **_conduct(pool),
                 }
             ),
         )
@@ -103,6 +104,19 @@ def _headers(pool: Pool) -> Json:
     """What the picker is told of each request beside what it always is."""
     names = pool.picker_config.request_headers if pool.picker_config is not None else ()
     return {"headers": list(names)} if names else {}
+
+
+def _conduct(pool: Pool) -> Json:
+    """What differs from the filter's defaults."""
+    conduct = pool.picker_config.conduct if pool.picker_config is not None else None
+    if conduct is None:
+        return {}
+    wanted: Json = {
+        "response_headers": conduct.response_headers,
+        "include_usage": conduct.include_usage,
+        "session_cookie": conduct.session_cookie,
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 def _filter(filter_name: str, config: Json) -> Json:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 
 from .explain import explain, nearest, shown
 from .meta import Model, Object, ResourceKey
+from .picker_conduct import Conduct
 from .picker_health import PickerHealth
 from .picker_plugins.plugin_type import SCHEDULING, PluginType, ReadsHeaders, Role
 from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
@@ -29,7 +30,7 @@ from .violations import Path, Violation, reject
 
 OUR_CONFIG: Final = "inferway.dev/v1alpha1"
 # What the reference does not have.
-OUR_SECTIONS: Final = ("health",)
+OUR_SECTIONS: Final = ("conduct", "health")
 PLUGINS_MAX: Final = 128
 
 # Gates of the reference, over its releases. All are decoded; what they switch is said in words.
@@ -227,6 +228,9 @@ class EndpointPickerConfig(Object):
     )
     health: PickerHealth | None = Field(
         default=None, description="inferway.dev/v1alpha1 only: when an endpoint is left alone"
+    )
+    conduct: Conduct | None = Field(
+        default=None, description="inferway.dev/v1alpha1 only: how requests are treated"
     )
 
     @property

@@ -35,6 +35,7 @@ HOSTNAME_PATTERN = rf"^(\*\.)?{_SUBDOMAIN}$"
 KIND_PATTERN = r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"
 LABEL_KEY_PATTERN = rf"^({_SUBDOMAIN}/)?([A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]$"
 LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+COOKIE_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
 URL_PATH_PATTERN = r"^/[!-~]*$"
 DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
@@ -58,6 +59,7 @@ PATTERN_MEANING = {
     GROUP_PATTERN: "an API group such as gateway.networking.k8s.io, or empty for core",
     HOSTNAME_PATTERN: "a lower-case DNS name, optionally starting with '*.'",
     KIND_PATTERN: "letters, digits and '-', starting with a letter",
+    COOKIE_NAME_PATTERN: "1 to 64 letters, digits, '-', '_' and '.'",
     LABEL_KEY_PATTERN: "[dns-prefix/]name with up to 63 letters, digits, '-', '_' and '.'",
     LABEL_VALUE_PATTERN: (
         "up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"

@@ -54,14 +54,14 @@ def _filter(name: str, config: Json) -> Json:
     }
 
 
-def pool_config(pool: str, *, fail_open: bool) -> Json:
+def pool_config(pool: str, *, fail_open: bool, **more: Json) -> Json:
     kind = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute"
     return {
         "inferway.pick": {
             "@type": _TYPE + kind,
             "dynamic_module_config": _MODULE,
             "per_route_config_name": "pick",
-            "filter_config": _text({"pool": pool, "fail_open": fail_open}),
+            "filter_config": _text({"pool": pool, "fail_open": fail_open, **more}),
         }
     }
 
@@ -125,6 +125,18 @@ def _routes() -> Json:
             "typed_per_filter_config": pool_config(CLOSED_POOL, fail_open=False),
         },
         {
+            "match": _by_model("told"),
+            "route": {"cluster": "pool", **timeout},
+            "typed_per_filter_config": pool_config(
+                OPEN_POOL,
+                fail_open=True,
+                headers=["x-tenant"],
+                response_headers=True,
+                include_usage=True,
+                session_cookie="inferway-session",
+            ),
+        },
+        {
             "match": _by_model("impatient"),
             "route": {"cluster": "pool", "timeout": "1s"},
             "typed_per_filter_config": pool_config(OPEN_POOL, fail_open=True),
@@ -172,6 +184,30 @@ def _listener(name: str, address: Json, routes: Json, filters: list[Json]) -> Js
     }
 
 
+def _subset_filter() -> Json:
+    """Another filter, which restricts requests: a text in one header, a list (as a message) in
+    another.
+    """
+    place = {
+        "metadata_namespace": "envoy.lb.subset_hint",
+        "key": "x-gateway-destination-endpoint-subset",
+    }
+    kinds = {
+        "x-test-subset": {"type": "STRING"},
+        "x-test-subset-list": {"type": "PROTOBUF_VALUE", "encode": "BASE64"},
+    }
+    return {
+        "name": "subset",
+        "typed_config": {
+            "@type": _TYPE + "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+            "request_rules": [
+                {"header": header, "on_header_present": {**place, **kind}}
+                for header, kind in kinds.items()
+            ],
+        },
+    }
+
+
 def bootstrap(
     directory: Path, ports: list[int], refusing_port: int, *, alive_ms_min: int = ALIVE_MS_MIN
 ) -> Json:
@@ -180,6 +216,7 @@ def bootstrap(
     inner = {"pipe": {"path": str(directory / "inner.sock")}}
     filters = [
         _filter("route", {"body_bytes_max": BODY_BYTES_MAX}),
+        _subset_filter(),
         _filter(
             "pick",
             {

@@ -51,6 +51,8 @@ class Upstream:
         match request.headers.get("x-behave", "echo"):
             case "stream" | "cut" | "truncate" as behaviour:
                 return await self._stream(request, behaviour)
+            case "chat":
+                return await self._chat(request, json.loads(body))
             case "half":
                 return await self._half(request)
             case "empty":
@@ -70,6 +72,31 @@ class Upstream:
                 "usage": USAGE,
             }
         )
+
+    async def _chat(self, request: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        """A stream as servers give it, event by event or cut into pieces of `x-bytes`; usage has
+        an event of its own, for those who ask.
+        """
+        options = body.get("stream_options")
+        asked = isinstance(options, dict) and options.get("include_usage") is True
+        null = {"usage": None} if asked else {}
+        events: list[object] = [
+            {"choices": [{"delta": {"content": "one"}, "finish_reason": None}], **null},
+            {"choices": [{"delta": {}, "finish_reason": "stop"}], **null},
+        ]
+        if asked:
+            events.append({"choices": [], "usage": USAGE})
+        texts = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"]
+        content = "".join(texts).encode()
+        size = int(request.headers.get("x-bytes", "0"))
+        pieces = [content[at : at + size] for at in range(0, len(content), size)] if size else texts
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece if isinstance(piece, bytes) else piece.encode())
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
 
     async def _half(self, request: web.Request) -> web.StreamResponse:
         """Ends a JSON body in its middle, as if it were whole."""
