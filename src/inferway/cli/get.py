@@ -253,6 +253,12 @@ def endpoint_lines(pool: Document | None) -> list[str]:
         }
         known = [f"{key} {value:g}" for key, value in facts.items() if value is not None]
         lines.append("      " + ", ".join([*known, f"{one['picks']} picks"]))
+        if (speed := one.get("speed")) is not None:
+            lines.append(
+                f"      learnt: prefill {speed['prefill_tokens_per_s']:,.0f} tokens/s,"
+                f" step {speed['step_s'] * 1e3:.1f} ms,"
+                f" first token {speed['first_token_s'] * 1e3:.0f} ms + prefill"
+            )
         if one["models"]:
             lines.append(f"      models: {', '.join(one['models'])}")
     return lines

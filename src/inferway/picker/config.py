@@ -125,6 +125,18 @@ class PickerConfig(_Message):
     )
 
 
+class SpeedStatus(_Message):
+    """The engine constants in force, learnt from answers (docs/policies.md)."""
+
+    prefill_tokens_per_s: float
+    attention_s: float = Field(description="per pair of prompt tokens")
+    first_token_s: float = Field(description="what a first token takes beyond its prefill")
+    step_s: float = Field(description="one decode step of a batch of one")
+    context_token_s: float = Field(description="per context token and step")
+    observations: int = Field(description="that were believed")
+    dropped: int = Field(description="observations that were not")
+
+
 class EndpointStatus(_Message):
     address: str
     ready: bool = Field(default=True, description="false: it gets no picks")
@@ -155,6 +167,7 @@ class EndpointStatus(_Message):
     waiting: float | None = None
     running: float | None = None
     kv_usage_ratio: float | None = None
+    speed: SpeedStatus | None = Field(default=None, description="None: nothing is learnt yet")
     picks: int = 0
 
 

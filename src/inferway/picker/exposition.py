@@ -31,7 +31,7 @@ from inferway.picker.outcome import OUTCOMES, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from inferway.picker.config import EndpointStatus, PickerStatus, PoolStatus
+    from inferway.picker.config import EndpointStatus, PickerStatus, PoolStatus, SpeedStatus
     from inferway.picker.metrics import Histogram, ModelCounters, PickerMetrics
 
     Samples = Iterable[tuple[Sequence[str], float | None]]
@@ -240,6 +240,7 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
         ("ejected", "1 while faults keep it out.", lambda e: e.health != "active"),
         ("weight", "Part of its normal traffic; under 1 when busy.", lambda e: e.weight),
         ("reachable", "1 when the last scrape succeeded.", lambda e: e.reachable),
+        *_SPEEDS,
     )
     for name, text, read in shown:
         yield _gauge(
@@ -253,6 +254,17 @@ def _endpoints(status: PickerStatus) -> Iterator[Metric]:
         "Requests that the picker sent there.",
         ("pool", "endpoint"),
         ((labels, endpoint.picks) for labels, endpoint in rows),
+    )
+    yield _counter(
+        f"{_OURS}endpoint_speed_observations",
+        "Latencies that the constants were learnt from, or not because the others contradict.",
+        ("pool", "endpoint", "verdict"),
+        (
+            ((*labels, verdict), count)
+            for labels, endpoint in rows
+            if (speed := endpoint.speed) is not None
+            for verdict, count in (("believed", speed.observations), ("dropped", speed.dropped))
+        ),
     )
     yield _counter(
         f"{_OURS}endpoint_faults",
@@ -311,6 +323,27 @@ def _plugins(status: PickerStatus) -> Iterator[Metric]:
         labels,
         ((names, bool(plugin.error)) for names, plugin in rows),
     )
+
+
+def _speed(read: Callable[[SpeedStatus], float]) -> Callable[[EndpointStatus], float | None]:
+    return lambda endpoint: None if endpoint.speed is None else read(endpoint.speed)
+
+
+_SPEEDS: Final[tuple[tuple[str, str, Callable[[EndpointStatus], float | None]], ...]] = (
+    ("prefill_tokens_per_second", "Prefill, learnt.", _speed(lambda s: s.prefill_tokens_per_s)),
+    ("attention_seconds", "Per pair of prompt tokens, learnt.", _speed(lambda s: s.attention_s)),
+    (
+        "first_token_seconds",
+        "What a first token takes beyond its prefill, learnt.",
+        _speed(lambda s: s.first_token_s),
+    ),
+    ("step_seconds", "One decode step of a batch of one, learnt.", _speed(lambda s: s.step_s)),
+    (
+        "context_token_seconds",
+        "What a context token adds to a decode step, learnt.",
+        _speed(lambda s: s.context_token_s),
+    ),
+)
 
 
 def _answers(endpoint: EndpointStatus) -> bool:

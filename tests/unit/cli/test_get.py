@@ -204,6 +204,9 @@ def test_proxy_of_the_environment_is_not_asked(
     assert call("get", "--admin", admin.url).code == 0
 
 
+SPEED = {"prefill_tokens_per_s": 9_700.4, "step_s": 0.0119, "first_token_s": 0.04}
+
+
 def test_description(admin: AdminApi) -> None:
     refused = condition("Accepted", "False", "HTTPRouteNotAccepted", "the route is refused")
     admin.resources(
@@ -215,7 +218,7 @@ def test_description(admin: AdminApi) -> None:
         {
             "name": "default/chat",
             "endpoints": [
-                endpoint(),
+                endpoint(speed=SPEED),
                 endpoint(address="[::1]:1", ready=False, reachable=False, age_s=None, models=[]),
                 endpoint(reachable=None, waiting=None, kv_usage_ratio=None),
             ],
@@ -225,7 +228,7 @@ def test_description(admin: AdminApi) -> None:
     found = call("describe", "pool", "--admin", admin.url)
     assert found.code == 0
     chat, other, empty = found.out.split("---\n")
-    assert chat.splitlines()[:15] == [
+    assert chat.splitlines()[:16] == [
         "InferencePool default/chat",
         "  from: manifests/chat[1].yaml:3",
         "  conditions:",
@@ -235,6 +238,7 @@ def test_description(admin: AdminApi) -> None:
         "  endpoints:",
         "    10.0.0.1:8000: reachable, scraped 0.2 s ago, 2 in flight",
         "      waiting 1, kv cache 0.5, 7 picks",
+        "      learnt: prefill 9,700 tokens/s, step 11.9 ms, first token 40 ms + prefill",
         "      models: llama",
         "    [::1]:1: not reachable, UNHEALTHY (gets no picks), never scraped, 2 in flight",
         "      waiting 1, kv cache 0.5, 7 picks",

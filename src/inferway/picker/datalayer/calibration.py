@@ -14,9 +14,14 @@ way tells how fast prefill is. Time to first token then has two:
 
     ttft = g₀·(f₂·(pending + u)/R + f₃·a_q·u·(L - u/2)) + g₁·t_1
 
-An endpoint's prior is its class, the class's are the shipped constants. The class (pool, engine and
-accelerator, where a label tells it) is what a new endpoint starts from. Because every endpoint has
-a fit of its own, accelerators that no label tells apart come out right all the same.
+An endpoint's prior is its class (pool, engine and accelerator, where a label tells it), and the
+class's the shipped constants. While the class explains an endpoint's answers, the endpoint has the
+constants of its class: then noise prefers none of several equal endpoints. With the root mean
+square δ of the relative difference of what the two fits predict for what is remembered,
+
+    used = class + b·(own - class)        b rises from 0 to 1 as δ passes through a narrow range
+
+so that accelerators that no label tells apart come out right all the same.
 
 Invariants: a coefficient stays within a factor BOUND of what is shipped; nothing is learnt before a
 batch is full; an endpoint that restarts, or that has taught nothing for IDLE_S (perhaps it gets
@@ -26,7 +31,7 @@ for latency_samples.py to say. No clock is read here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -42,24 +47,34 @@ if TYPE_CHECKING:
 BATCH: Final = 16  # observations that are learnt from together
 BOUND: Final = 100.0
 IDLE_S: Final = 300.0
-_KEEP_ENDPOINT = 0.96  # remembers about 400 observations
-_KEEP_CLASS = 0.99  # about 1600
+_CHANGE_MIN = 0.02  # of a class, for its endpoints to hear of it
+_KEEP = 0.96  # an endpoint and a class remember about 400 observations
 # Inter-token times are quiet (a few per cent); first tokens wait for the step under way.
 _INTER_TOKEN_PULL = prior(4, scale=0.01, proportions=0.05)
 _FIRST_TOKEN_PULL = prior(2, scale=0.25, proportions=1.0).tolist()
+# From where to where b rises. Equal engines stay below in all but the shortest histories.
+_INTER_TOKEN_APART = (0.05, 0.1)
+_FIRST_TOKEN_APART = (0.12, 0.2)
 _SHIPPED_PREFILL_S = 1.0 / SHIPPED.prefill_tokens_per_s
 
 
 class _Fit:
     """Both regressions, of an endpoint or of a class."""
 
-    __slots__ = ("_first_token", "_inter_token", "first", "inter")
+    __slots__ = ("_first_token", "_inter_token", "inter", "scales")
 
-    def __init__(self, keep: float, start: _Fit | None) -> None:
-        self._inter_token = Memory(4, keep=keep)
-        self._first_token = Memory(3, keep=keep)
+    def __init__(self, start: _Fit | None) -> None:
+        self._inter_token = Memory(4, keep=_KEEP)
+        self._first_token = Memory(3, keep=_KEEP)
         self.inter: Floats = np.ones(4) if start is None else start.inter  # f
-        self.first: tuple[float, float] = (1.0, 1.0) if start is None else start.first  # g
+        self.scales: tuple[float, float] = (1.0, 1.0) if start is None else start.scales  # g
+
+    @property
+    def first(self) -> Floats:
+        """Of prefill, attention and the fixed part, in the time to first token."""
+        work, fixed = self.scales
+        _, _, prefill, attention = self.inter.tolist()
+        return np.array([work * prefill, work * attention, fixed])
 
     def learn_inter_token(self, table: Floats, start: _Fit) -> None:
         self._inter_token.absorb(table)
@@ -72,29 +87,20 @@ class _Fit:
         self._first_token.absorb(table)
         self._solve_first_token(start)
 
-    def first_token_factors(self) -> Floats:
-        """Of prefill, attention and the fixed part."""
-        work, fixed = self.first
-        _, _, prefill, attention = self.inter.tolist()
-        return np.array([work * prefill, work * attention, fixed])
-
-    def constants(self) -> EngineConstants:
-        prefill, attention, fixed = self.first_token_factors().tolist()
-        step, context, _, _ = self.inter.tolist()
-        return EngineConstants(
-            prefill_tokens_per_s=SHIPPED.prefill_tokens_per_s / prefill,
-            attention_s=SHIPPED.attention_s * attention,
-            first_token_s=SHIPPED.first_token_s * fixed,
-            step_s=SHIPPED.step_s * step,
-            context_token_s=SHIPPED.context_token_s * context,
-            sequence_s=SHIPPED.sequence_s * step,
-        )
+    def used(self, start: _Fit) -> tuple[Floats, Floats] | None:
+        """Factors of f, and of `first`; None: those of its class, which is `start`."""
+        own, shared = self.first, start.first
+        inter = _share(self._inter_token.apart(self.inter, start.inter), *_INTER_TOKEN_APART)
+        first = _share(self._first_token.apart(own, shared), *_FIRST_TOKEN_APART)
+        if inter == first == 0.0:
+            return None
+        return start.inter + inter * (self.inter - start.inter), shared + first * (own - shared)
 
     def _solve_first_token(self, start: _Fit) -> None:
         """As `Memory.solve`, for two coefficients in plain numbers: a fifth of the time."""
         (p, pa, pc, py), (_, a, ac, ay), (_, _, c, cy), _ = self._first_token.products.tolist()
         _, _, prefill, attention = self.inter.tolist()
-        work, fixed = start.first
+        work, fixed = start.scales
         (pull, across), _ = _FIRST_TOKEN_PULL
         ww = prefill * (prefill * p + 2.0 * attention * pa) + attention * attention * a + pull
         wc = prefill * pc + attention * ac + across
@@ -103,41 +109,80 @@ class _Fit:
         cy += across * work + pull * fixed
         work = (wy * cc - cy * wc) / (ww * cc - wc * wc)
         fixed = _bounded((cy - wc * _bounded(work)) / cc)
-        self.first = _bounded((wy - wc * fixed) / ww), fixed
+        self.scales = _bounded((wy - wc * fixed) / ww), fixed
 
 
 def _bounded(coefficient: float) -> float:
     return min(max(coefficient, 1.0 / BOUND), BOUND)
 
 
-_AS_SHIPPED: Final = _Fit(1.0, None)
+def _share(apart: float, low: float, high: float) -> float:
+    """b of the module's text."""
+    return min(max((apart - low) / (high - low), 0.0), 1.0)
+
+
+def _constants(inter: Floats, first: Floats) -> EngineConstants:
+    prefill, attention, fixed = first.tolist()
+    step, context, _, _ = inter.tolist()
+    return EngineConstants(
+        prefill_tokens_per_s=SHIPPED.prefill_tokens_per_s / prefill,
+        attention_s=SHIPPED.attention_s * attention,
+        first_token_s=SHIPPED.first_token_s * fixed,
+        step_s=SHIPPED.step_s * step,
+        context_token_s=SHIPPED.context_token_s * context,
+        sequence_s=SHIPPED.sequence_s * step,
+    )
+
+
+_AS_SHIPPED: Final = _Fit(None)
+
+
+class _Class:
+    __slots__ = ("constants", "fit", "members")
+
+    def __init__(self) -> None:
+        self.fit = _Fit(_AS_SHIPPED)
+        self.constants = SHIPPED
+        self.members: list[str] = []
+
+    def settle(self) -> bool:
+        """Whether its constants moved enough for its endpoints to follow."""
+        found = _constants(self.fit.inter, self.fit.first)
+        pairs = zip(astuple(found), astuple(self.constants), strict=True)
+        if all(abs(now - before) <= _CHANGE_MIN * before for now, before in pairs):
+            return False
+        self.constants = found
+        return True
 
 
 class _Endpoint:
     __slots__ = (
-        "constants",
         "dropped",
         "first_token_rows",
         "fit",
         "inter_token_rows",
         "known",
         "observations",
+        "own",
         "taught_s",
     )
 
-    def __init__(self, known: _Fit) -> None:
-        self.known = known  # of its class
+    def __init__(self, known: _Class) -> None:
+        self.known = known
         self.observations = 0
         self.dropped = 0
         self.start_anew()
 
     def start_anew(self) -> None:
-        self.fit = _Fit(_KEEP_ENDPOINT, self.known)
-        untaught = self.known.inter is _AS_SHIPPED.inter and self.known.first == _AS_SHIPPED.first
-        self.constants = SHIPPED if untaught else self.fit.constants()
+        self.fit = _Fit(self.known.fit)
+        self.own: EngineConstants | None = None  # None: those of its class
         self.inter_token_rows: list[tuple[float, ...]] = []
         self.first_token_rows: list[tuple[float, ...]] = []
         self.taught_s: float | None = None
+
+    @property
+    def constants(self) -> EngineConstants:
+        return self.known.constants if self.own is None else self.own
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +198,7 @@ class Calibration:
     """Of all endpoints of one picker."""
 
     def __init__(self) -> None:
-        self._classes: dict[str, _Fit] = {}
+        self._classes: dict[str, _Class] = {}
         self._endpoints: dict[str, _Endpoint] = {}
         self._names: dict[str, str] = {}
         self._changed: dict[str, None] = {}  # addresses, in order
@@ -163,9 +208,7 @@ class Calibration:
         those that stay in their class is kept. All but the shipped constants count as changed.
         """
         names = dict.fromkeys(classes.values())
-        self._classes = {
-            name: self._classes.get(name) or _Fit(_KEEP_CLASS, _AS_SHIPPED) for name in names
-        }
+        self._classes = {name: self._classes.get(name) or _Class() for name in names}
         self._endpoints = {
             address: self._endpoints[address]
             if self._names.get(address) == name
@@ -173,11 +216,13 @@ class Calibration:
             for address, name in classes.items()
         }
         self._names = dict(classes)
-        self._changed = {
-            address: None
-            for address, endpoint in self._endpoints.items()
-            if endpoint.constants is not SHIPPED
-        }
+        for known in self._classes.values():
+            known.members = []
+        self._changed = {}
+        for address, endpoint in self._endpoints.items():
+            endpoint.known.members.append(address)
+            if endpoint.constants is not SHIPPED:
+                self._changed[address] = None
 
     def forget(self, address: str) -> None:
         """The engine restarted, and may be another one."""
@@ -222,8 +267,8 @@ class Calibration:
             return
         endpoint.inter_token_rows = []
         table, dropped = screened(rows, endpoint.fit.inter)
-        endpoint.known.learn_inter_token(table, _AS_SHIPPED)
-        endpoint.fit.learn_inter_token(table, endpoint.known)
+        endpoint.known.fit.learn_inter_token(table, _AS_SHIPPED)
+        endpoint.fit.learn_inter_token(table, endpoint.known.fit)
         self._learnt(address, endpoint, dropped)
 
     def first_token(
@@ -248,9 +293,9 @@ class Calibration:
         if len(rows) < BATCH:
             return
         endpoint.first_token_rows = []
-        table, dropped = screened(rows, endpoint.fit.first_token_factors())
-        endpoint.known.learn_first_token(table, _AS_SHIPPED)
-        endpoint.fit.learn_first_token(table, endpoint.known)
+        table, dropped = screened(rows, endpoint.fit.first)
+        endpoint.known.fit.learn_first_token(table, _AS_SHIPPED)
+        endpoint.fit.learn_first_token(table, endpoint.known.fit)
         self._learnt(address, endpoint, dropped)
 
     def learnt(self, address: str) -> Learnt | None:
@@ -267,5 +312,9 @@ class Calibration:
     def _learnt(self, address: str, endpoint: _Endpoint, dropped: int) -> None:
         endpoint.observations += BATCH - dropped
         endpoint.dropped += dropped
-        endpoint.constants = endpoint.fit.constants()
-        self._changed[address] = None
+        if endpoint.known.settle():
+            self._changed.update(dict.fromkeys(endpoint.known.members))
+        used = endpoint.fit.used(endpoint.known.fit)
+        before, endpoint.own = endpoint.own, None if used is None else _constants(*used)
+        if endpoint.own != before:
+            self._changed[address] = None

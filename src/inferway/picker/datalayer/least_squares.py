@@ -22,7 +22,7 @@ squares with exponential forgetting (Ljung, System Identification, ch. 11), Hube
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +97,15 @@ class Memory:
     def products(self) -> Floats:
         """Shape (terms + 1, terms + 1), the observations last. To be read only."""
         return self._products
+
+    def apart(self, one: Floats, other: Floats) -> float:
+        """Root mean square of the difference of what two estimates predict for what is remembered,
+        relative to what the first predicts. 0 when there is nothing.
+        """
+        products = self._products[:-1, :-1]
+        difference = one - other
+        predicted = float(one @ products @ one)
+        return sqrt(float(difference @ products @ difference) / predicted) if predicted else 0.0
 
     def solve(self, center: Floats, pull: Floats, *, low: float, high: float) -> Floats:
         """The estimate. Coefficients that would leave the bounds are held there while the others

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from inferway.picker.config import SpeedStatus
 from inferway.picker.datalayer.calibration import Calibration
 from inferway.picker.datalayer.latency_samples import LatencySamples
+from inferway.picker.scheduling.engine_constants import SHIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,6 +62,22 @@ class SpeedBook:
     def forget(self, address: str) -> None:
         """The engine restarted."""
         self.calibration.forget(address)
+
+    def status(self, address: str) -> SpeedStatus | None:
+        """None while nothing is learnt of the endpoint, nor of its class."""
+        learnt = self.calibration.learnt(address)
+        if learnt is None or (learnt.constants is SHIPPED and not learnt.dropped):
+            return None
+        k = learnt.constants
+        return SpeedStatus(
+            prefill_tokens_per_s=k.prefill_tokens_per_s,
+            attention_s=k.attention_s,
+            first_token_s=k.first_token_s,
+            step_s=k.step_s,
+            context_token_s=k.context_token_s,
+            observations=learnt.observations,
+            dropped=learnt.dropped,
+        )
 
     def _publish(self) -> None:
         if changes := dict(self.calibration.take_changed()):

@@ -181,6 +181,7 @@ class DataLayer:
             waiting=_known(float(columns.waiting[row])),
             running=_known(float(columns.running[row])),
             kv_usage_ratio=_known(float(columns.kv_usage_ratio[row])),
+            speed=self.speeds.status(address),
             picks=table.picks(row),
         )
 
