@@ -113,10 +113,11 @@ def _ending(ended: Document | None) -> str:
 
 def candidates(item: Document) -> Table:
     """Every endpoint that is told: how it was rated, what was known of it, how old that was."""
-    several = len(item["candidates"][0]["terms"]) > 1
-    names = [term["name"] for term in item["candidates"][0]["terms"]] if several else []
+    terms = item["candidates"][0]["terms"]
+    names = [term["name"] for term in terms] if len(terms) > 1 else []
+    parts = list(terms[0]["parts"]) if len(terms) == 1 else []
     adapters = any(one["adapter_tier"] is not None for one in item["candidates"])
-    titles = ["#", "ENDPOINT", "COST", *names, "CACHED", "IN FLIGHT", "PENDING", "CONTEXT"]
+    titles = ["#", "ENDPOINT", "COST", *names, *parts, "CACHED", "IN FLIGHT", "PENDING", "CONTEXT"]
     titles += ["WAITING", "RUNNING", "KV", *(["ADAPTER"] if adapters else []), "SCRAPED"]
     rows = _table(*titles)
     for one in item["candidates"]:
@@ -127,6 +128,7 @@ def candidates(item: Document) -> Table:
             one["address"],
             Text(removed, style="red") if removed else _cost(one["cost"], item["cost_unit"]),
             *_terms(one["terms"], len(names), item["cost_unit"]),
+            *_parts(one["terms"], parts, item["cost_unit"]),
             f"{one['matched_tokens']:.0f}",
             str(one["in_flight"]),
             str(one["pending_tokens"]),
@@ -151,6 +153,13 @@ def _terms(terms: list[Document], count: int, unit: str) -> Iterator[str]:
         else:
             yield f"{term['raw']:.3g} → {_cost(term['cost'], unit)}"
     yield from [NOTHING] * (count - len(terms))
+
+
+def _parts(terms: list[Document], names: list[str], unit: str) -> Iterator[str]:
+    """Of the only term, where it tells."""
+    found = terms[0]["parts"] if terms else {}
+    for name in names:
+        yield _cost(found.get(name), unit)
 
 
 def _cost(value: float | None, unit: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.picker.config import PluginConfig, ProfileConfig
+from inferway.picker.config import PluginConfig, PoolExplainConfig, ProfileConfig
 from inferway.picker.health_config import HealthConfig
 from inferway.resources.scalars import go_duration_s
 
@@ -71,3 +71,13 @@ def profile_config(config: EndpointPickerConfig | None) -> ProfileConfig | None:
             )
         )
     return ProfileConfig(plugins=tuple(plugins))
+
+
+def explain_config(config: EndpointPickerConfig | None) -> PoolExplainConfig:
+    """What is remembered of decisions, and whether responses tell why."""
+    if config is None:
+        return PoolExplainConfig()
+    headers = config.conduct is not None and config.conduct.response_headers
+    if config.explain is None:
+        return PoolExplainConfig(reason=headers)
+    return PoolExplainConfig(record_every=config.explain.record_every, reason=headers)

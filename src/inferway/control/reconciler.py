@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from inferway.control.addresses import on_this_machine
 from inferway.control.models import listed_models
-from inferway.control.picker_settings import health_config, profile_config
+from inferway.control.picker_settings import explain_config, health_config, profile_config
 from inferway.control.resolver import Resolver
 from inferway.envoy.conversation import ProgrammingPhase
 from inferway.envoy.messages import InvalidResourceError
@@ -343,6 +343,7 @@ def pool_config(target: PoolTargets) -> PoolConfig:
         policy=target.policy,
         profile=profile_config(target.picker_config),
         health=health_config(target.picker_config),
+        explain=explain_config(target.picker_config),
         objectives=dict(target.objectives),
         rewrites=tuple(
             RewriteConfig(

@@ -62,7 +62,10 @@ class ProfileConfig(_Message):
 
 class PoolExplainConfig(_Message):
     record_every: int = Field(
-        default=1, ge=0, le=1_000_000, description="one of so many decisions is kept; 0: none"
+        default=1, ge=0, description="one of so many decisions is kept; 0: none"
+    )
+    reason: bool = Field(
+        default=False, description="true: tell the filter why, for the header of the response"
     )
 
 

@@ -35,6 +35,9 @@ class Term(_Message):
     name: str
     raw: float | None = Field(description="as the scorer or cost said it; None: not a number")
     cost: float | None = Field(description="what it adds to the total, weight and sign included")
+    parts: dict[str, float] = Field(
+        default_factory=dict, description="that the raw value consists of, where the term tells"
+    )
 
 
 class Candidate(_Message):

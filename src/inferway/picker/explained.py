@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from math import isfinite
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from inferway.observability.names import OTHER_LABEL
 from inferway.picker.explain_messages import Candidate, Ending, Explanation, Term
 from inferway.picker.metrics import STREAM_ENDS
-from inferway.picker.reason import cost_unit, margin, reason
+from inferway.picker.reevaluation import as_seen
+from inferway.picker.scheduling.reason import cost_unit, margin, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from inferway._native import Done, Pick
     from inferway.picker.explain import Choice, Recorded
-    from inferway.picker.scheduling.contracts import Floats
+    from inferway.picker.scheduling.contracts import Endpoints, Floats, Request
 
 # Index = the `fault` of a DONE frame; the last stands for codes of a newer minor version.
 FAULTS: Final = (
@@ -37,6 +38,13 @@ FAULTS: Final = (
     OTHER_LABEL,
 )
 _END_OTHER: Final = len(STREAM_ENDS) - 1
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """A cost that tells what it consists of."""
+
+    def parts(self, request: Request, endpoints: Endpoints) -> dict[str, Floats]: ...
 
 
 def explanation(
@@ -125,6 +133,7 @@ class _Columns:
         self._ages_s = np.frombuffer(choice.ages_s)
         self._tiers = None if choice.tiers is None else np.frombuffer(choice.tiers)
         self._places = {row: place for place, row in enumerate(choice.rows, 1)}
+        self._parts = _parts(choice) if choice.whole else {}
 
     def order(self) -> list[tuple[int, int]]:
         """Positions and rows."""
@@ -176,11 +185,24 @@ class _Columns:
                 name=term.name,
                 raw=None if value is None else _number(value),
                 cost=None if cost is None else _number(cost),
+                parts={
+                    name: column.item(at) for name, column in self._parts.get(term.name, {}).items()
+                },
             )
 
     def _remover(self, row: int) -> str:
         removals = self._choice.weighed.removals
         return next((by for by, keep in removals if not keep[row]), "")
+
+
+def _parts(choice: Choice) -> dict[str, dict[str, Floats]]:
+    """By term, what its cost consists of: computed now from what was seen then."""
+    request, endpoints = as_seen(choice)
+    return {
+        term.name: plugin.parts(request, endpoints)
+        for term, plugin in choice.profile.costs
+        if isinstance(plugin, Parted)
+    }
 
 
 def _removed(choice: Choice) -> dict[str, int]:

@@ -3,16 +3,21 @@
 Problem: an explanation that does not lead to the same choice explains nothing, and "what would that
 policy have done" can only be asked of what a decision really saw. Model: `as_seen` puts the columns
 of that moment together again; `reevaluated` runs a profile on them with the numbers that were drawn
-then. Invariants: the profile that decided, unless it has learned since, chooses the same rows;
-nothing is charged or learned. Of a large pool too little is kept, so it cannot be done.
+then; plugins that learn say what they said then, because they know more by now (`as_it_was`).
+Invariants: the profile that decided chooses the same rows; nothing is charged or learned. Of a
+large pool too little is kept, so it cannot be done.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
+
+from inferway.picker.scheduling.contracts import Learns
+from inferway.picker.scheduling.profile import TermDroppedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +84,54 @@ def reevaluated(
     request, _ = profile.filter(request, endpoints, ())
     costs, _ = profile.rate(request, endpoints, choice.sequence, rng)
     return profile.picker.choose(costs, request.candidates, rng, count=max(len(choice.rows), 1))
+
+
+def as_it_was(choice: Choice) -> Profile:
+    """The profile that decided, with what its learning plugins said then in their place."""
+    profile = choice.profile
+    if not profile.learners:
+        return profile
+    masks = dict(choice.weighed.removals)
+    raws = {term.name: raw for term, raw in zip(profile.terms, choice.weighed.terms, strict=False)}
+    was = copy(profile)
+    was.filters = [
+        (name, _Kept(masks.get(name)) if isinstance(plugin, Learns) else plugin)
+        for name, plugin in profile.filters
+    ]
+    was.costs = [
+        (term, _Said(raws.get(term.name)) if isinstance(plugin, Learns) else plugin)
+        for term, plugin in profile.costs
+    ]
+    was.scorers = [
+        (term, _Said(raws.get(term.name)) if isinstance(plugin, Learns) else plugin)
+        for term, plugin in profile.scorers
+    ]
+    return was
+
+
+class _Kept:
+    """A filter's answer of then. One that removed nobody is not in the record."""
+
+    def __init__(self, mask: Bools | None) -> None:
+        self._mask = mask
+
+    def keep(self, _request: Request, endpoints: Endpoints) -> Bools:
+        return np.ones(len(endpoints), dtype=np.bool_) if self._mask is None else self._mask
+
+
+class _Said:
+    """A term's values of then."""
+
+    def __init__(self, raw: Floats | None) -> None:
+        self._raw = raw
+
+    def score(self, _request: Request, _endpoints: Endpoints) -> Floats:
+        if self._raw is None:
+            raise TermDroppedError
+        return self._raw
+
+    def cost(self, request: Request, endpoints: Endpoints, _sequence: int, _rng: Random) -> Floats:
+        return self.score(request, endpoints)
 
 
 def _before_filters(choice: Choice) -> Bools | None:

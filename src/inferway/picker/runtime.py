@@ -94,7 +94,7 @@ class Runtime:
     ) -> PoolScheduler:
         rng = random_of(pool.name)
         recorder = self._ring.recorder(profile, rng, every=pool.explain.record_every)
-        return PoolScheduler(data, profile, rng, recorder=recorder)
+        return PoolScheduler(data, profile, rng, recorder=recorder, reasons=pool.explain.reason)
 
     def pick(self, connection: int, pick: Pick, now_s: float) -> tuple[Outcome | None, bytes, str]:
         """Decides, charges, counts; returns what came of it, the frame that answers, and the model
@@ -245,7 +245,7 @@ class PoolRuntime:
         waited_s: float = 0.0,
     ) -> bytes:
         """Charges and counts; returns the answer."""
-        _, _, endpoints, uncached, context, prompt = self._scheduler.place(
+        _, _, endpoints, uncached, context, prompt, reason = self._scheduler.place(
             weighed, rows, connection
         )
         priority, model = weighed.request.priority, weighed.request.model
@@ -260,9 +260,13 @@ class PoolRuntime:
         self._metrics.hit_ratio.observe(matched / prompt)
         renamed = "" if model == pick.model else model
         if not waited_s:
-            return encode_endpoints(pick.stream, uncached, context, endpoints, renamed)
+            return encode_endpoints(
+                pick.stream, uncached, context, endpoints, renamed, reason=reason
+            )
         queued_us = min(int(waited_s * 1e6), _QUEUED_US_MAX)
-        return encode_endpoints(pick.stream, uncached, context, endpoints, renamed, queued_us)
+        return encode_endpoints(
+            pick.stream, uncached, context, endpoints, renamed, queued_us, reason=reason
+        )
 
     def serves(self, model: str) -> bool:
         """Whether an endpoint is known to serve it."""

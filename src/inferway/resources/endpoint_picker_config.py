@@ -19,6 +19,7 @@ from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
 from .scalars import (
     Boolean,
     Bytes,
+    Count,
     Factor,
     GoDuration,
     Int32,
@@ -30,7 +31,7 @@ from .violations import Path, Violation, reject
 
 OUR_CONFIG: Final = "inferway.dev/v1alpha1"
 # What the reference does not have.
-OUR_SECTIONS: Final = ("conduct", "health")
+OUR_SECTIONS: Final = ("conduct", "health", "explain")
 PLUGINS_MAX: Final = 128
 
 # Gates of the reference, over its releases. All are decoded; what they switch is said in words.
@@ -203,6 +204,12 @@ class SaturationDetector(Model):
     metrics_staleness_threshold: GoDuration | None = None
 
 
+class Explain(Model):
+    """What is remembered of decisions for `inferway explain`."""
+
+    record_every: Count = Field(default=1, description="one of so many decisions; 0: none")
+
+
 class EndpointPickerConfig(Object):
     api_version: Literal[
         "inferway.dev/v1alpha1",
@@ -231,6 +238,9 @@ class EndpointPickerConfig(Object):
     )
     conduct: Conduct | None = Field(
         default=None, description="inferway.dev/v1alpha1 only: how requests are treated"
+    )
+    explain: Explain | None = Field(
+        default=None, description="inferway.dev/v1alpha1 only: what is remembered of decisions"
     )
 
     @property

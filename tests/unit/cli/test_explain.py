@@ -30,7 +30,7 @@ def candidate(address: str, place: int = 0, **changes: Any) -> Document:
         "place": place,
         "removed_by": "",
         "cost": 0.0123,
-        "terms": [{"name": "marginal-cost", "raw": 0.0123, "cost": 0.0123}],
+        "terms": [{"name": "marginal-cost", "raw": 0.0123, "cost": 0.0123, "parts": {}}],
         "in_flight": 3,
         "pending_tokens": 512,
         "context_tokens": 900,
@@ -133,8 +133,8 @@ def test_a_decision(admin: AdminApi) -> None:
 
 def test_terms_and_adapters_have_columns_where_there_are_any(admin: AdminApi) -> None:
     terms = [
-        {"name": "queue-scorer", "raw": 0.75, "cost": -1.5},
-        {"name": "prefix-scorer", "raw": None, "cost": None},
+        {"name": "queue-scorer", "raw": 0.75, "cost": -1.5, "parts": {}},
+        {"name": "prefix-scorer", "raw": None, "cost": None, "parts": {}},
     ]
     one = candidate("10.0.0.1:8000", 1, terms=terms, cost=-1.5, adapter_tier=2)
     answers(admin, "/admin/explain/r-1", decision(candidates=[one], cost_unit="", removed={}))
@@ -143,6 +143,18 @@ def test_terms_and_adapters_have_columns_where_there_are_any(admin: AdminApi) ->
     assert cells(row)[2:6] == ["-1.5", "0.75 → -1.5", "-", "128"]
     assert "ADAPTER" in cells(header)
     assert "waits" in cells(row)
+
+
+def test_parts_of_the_only_term_have_columns(admin: AdminApi) -> None:
+    parts = {"prefill": 0.01, "queue": 0.0}
+    terms = [{"name": "marginal-cost", "raw": 0.0123, "cost": 0.0123, "parts": parts}]
+    shown = [candidate("10.0.0.1:8000", 1, terms=terms)]
+    shown.append(candidate("10.0.0.2:8000", removed_by="draining", cost=None, terms=[]))
+    answers(admin, "/admin/explain/r-1", decision(candidates=shown))
+    header, first, second = call("explain", "r-1", "--admin", admin.url).out.splitlines()[7:10]
+    assert cells(header)[2:6] == ["COST", "prefill", "queue", "CACHED"]
+    assert cells(first)[2:6] == ["12.3 ms", "10 ms", "0 ms", "128"]
+    assert cells(second)[1:5] == ["draining", "-", "-", "128"]
 
 
 def test_how_it_went_wrong(admin: AdminApi) -> None:

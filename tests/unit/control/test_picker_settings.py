@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from inferway.control.picker_settings import health_config, profile_config
-from inferway.picker.config import PluginConfig, ProfileConfig
+from inferway.control.picker_settings import explain_config, health_config, profile_config
+from inferway.picker.config import PluginConfig, PoolExplainConfig, ProfileConfig
 from inferway.picker.health_config import HealthConfig
 from inferway.resources import EndpointPickerConfig
 from inferway.resources.picker_health import PickerHealth
@@ -96,3 +96,12 @@ def test_the_described_defaults_are_the_pickers() -> None:
         text = (field.description or "").partition(":")[0].partition(";")[0]
         told[name] = text if text.endswith("s") else json.loads(text)
     assert health_config(config(health=PickerHealth.model_validate(told))) == HealthConfig()
+
+
+def test_what_is_remembered() -> None:
+    assert explain_config(None) == explain_config(config()) == PoolExplainConfig()
+    told = {"responseHeaders": True}
+    assert explain_config(config(conduct=told)) == PoolExplainConfig(reason=True)
+    assert explain_config(config(explain={"recordEvery": 10})) == PoolExplainConfig(record_every=10)
+    found = explain_config(config(explain={"recordEvery": 10}, conduct=told))
+    assert found == PoolExplainConfig(record_every=10, reason=True)

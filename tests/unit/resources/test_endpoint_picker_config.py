@@ -90,6 +90,15 @@ def test_parameters_have_the_defaults_of_their_type() -> None:
     assert (found.match_length_weight, found.match_length_scale_tokens) == (0.0, 8192)
 
 
+def test_our_sections_are_for_files_of_ours() -> None:
+    section = "explain: {recordEvery: 10}"
+    ours = f"apiVersion: inferway.dev/v1alpha1\nkind: EndpointPickerConfig\n{section}"
+    assert decode(ours.encode(), file="picker.yaml").problems == ()
+    [problem] = decoded(section).problems
+    assert "explain" in str(problem)
+    assert "is a field of inferway.dev/v1alpha1" in str(problem)
+
+
 @pytest.mark.parametrize(
     ("gates", "on"),
     [

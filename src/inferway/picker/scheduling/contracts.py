@@ -181,8 +181,8 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Cost(Protocol):
-    """Says what sending the request to each endpoint costs. A text attribute `unit`, where there
-    is one, is shown to people with it.
+    """Says what sending the request to each endpoint costs. What else a class has is shown to
+    people: a text `unit`, and `parts(request, endpoints)`, columns by name that add up to the cost.
 
     `sequence` counts the pool's picks and `rng` is the pool's own. A cost that can be set against
     waiting has an attribute `wait_weight`: what a second of waiting for an endpoint adds to it.

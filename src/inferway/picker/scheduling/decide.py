@@ -23,6 +23,7 @@ from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.scheduling.address_hints import AddressHints
 from inferway.picker.scheduling.contracts import Request
 from inferway.picker.scheduling.profile import Removal
+from inferway.picker.scheduling.reason import reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ class Decision(NamedTuple):
     charged_uncached: int
     charged_context: int
     prompt_tokens: float = 0.0  # the estimate that it rests on
+    reason: str = ""  # why the first one, where the pool asks for it
 
 
 class Weighed(NamedTuple):
@@ -86,7 +88,9 @@ class _Model(NamedTuple):
 
 
 class PoolScheduler:
-    """Decides for one pool until the next configuration. `rng` is the pool's own."""
+    """Decides for one pool until the next configuration. `rng` is the pool's own. `reasons`:
+    decisions say why.
+    """
 
     def __init__(
         self,
@@ -95,13 +99,14 @@ class PoolScheduler:
         rng: Random,
         *,
         recorder: PoolRecorder | None = None,
+        reasons: bool = False,
         fallback_max: int = 3,
     ) -> None:
         self._data = data
         self.profile = profile
         self._single, self._choose = profile.single, profile.picker.choose
         self._learners = profile.learners
-        self._recorder = recorder
+        self._recorder, self._reasons = recorder, reasons
         self._rng: Random = rng if recorder is None else recorder.tape
         self._count = fallback_max + 1
         self._drawn = 0
@@ -221,7 +226,8 @@ class PoolScheduler:
             plugin.placed(request, weighed.endpoints, row)
         order = tuple(rows)
         endpoints = self._named.get(order) or self._name(order)
-        return _new(Decision, (row, address, endpoints, uncached, context, prompt))
+        why = reason(self.profile, weighed, rows) if self._reasons else ""
+        return _new(Decision, (row, address, endpoints, uncached, context, prompt, why))
 
     def nobody(self, weighed: Weighed) -> NoEndpoint:
         """Why there was nothing to choose from."""

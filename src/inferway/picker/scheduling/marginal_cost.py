@@ -25,7 +25,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferway.picker.scheduling.engine_constants import SHIPPED, EngineColumns
-from inferway.picker.scheduling.marginal_terms import FIRST_TOKEN_WEIGHT, Alike, Unlike
+from inferway.picker.scheduling.marginal_terms import (
+    FIRST_TOKEN_WEIGHT,
+    STALL_WEIGHT,
+    Alike,
+    Unlike,
+)
 
 if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Endpoints, Floats, Random, Request
@@ -63,6 +68,28 @@ class MarginalCost:
         if request.adapter_tier is not None:
             cost += self._adapter_s[request.adapter_tier.astype(np.intp)]
         return cost
+
+    def parts(self, request: Request, endpoints: Endpoints) -> dict[str, Floats]:
+        """What the cost consists of, for people: the formula as it is written above."""
+        k = endpoints.constants or EngineColumns.shipped(len(endpoints))
+        length, output = request.prompt_tokens, request.output_tokens
+        uncached = length - request.matched_tokens
+        prefill_s = uncached * k.prefill_token_s
+        prefill_s += k.attention_s * uncached * (length - uncached / 2.0)
+        token_s = k.step_s + k.context_token_s * endpoints.context_tokens
+        token_s += k.sequence_s * endpoints.in_flight
+        found = {
+            "prefill": FIRST_TOKEN_WEIGHT * (k.first_token_s + prefill_s),
+            "queue": FIRST_TOKEN_WEIGHT * endpoints.pending_tokens * k.prefill_token_s,
+            "decode": output * token_s,
+            "stalls": STALL_WEIGHT * endpoints.in_flight * prefill_s,
+        }
+        if request.adapter_tier is not None:
+            found["adapter"] = self._adapter_s[request.adapter_tier.astype(np.intp)]
+        guard_s = _guard(endpoints)
+        if guard_s is not None:
+            found["guard"] = guard_s
+        return found
 
     def _take_over(self, endpoints: Endpoints) -> None:
         """Derives what holds for as long as these columns are given."""

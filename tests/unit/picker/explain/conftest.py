@@ -17,11 +17,13 @@ from inferway.picker.explainer import Explainer
 from inferway.picker.metrics import PickerMetrics
 from inferway.picker.protocol import filter_side
 from inferway.picker.protocol.conversation import Conversation
+from inferway.picker.protocol.filter_side import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferway.picker.config import PoolExplainConfig
+    from inferway.picker.protocol.filter_side import Answer
 
 POOL = "default/pool"
 
@@ -51,11 +53,12 @@ class Recording:
         )
         self.say(filter_side.hello(1))
 
-    def say(self, *frames: bytes) -> None:
+    def say(self, *frames: bytes) -> list[Answer]:
         actions = self._conversation.receive(FrameReader().feed(b"".join(frames)))
         assert not actions.close
-        self.desk.handle(1, actions.apply)
+        answers = self.desk.handle(1, actions.apply)
         self.desk.settle()
+        return Answers().feed(b"".join(answers))
 
     async def ask(self, **conditions: object) -> ExplainAnswer:
         return await self.explainer.answer(ExplainQuery.model_validate(conditions))

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from inferway.picker.config import PoolExplainConfig
 from inferway.picker.datalayer.engines import Reading
 from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.protocol import filter_side
-from inferway.picker.reason import reason
+from inferway.picker.protocol.filter_side import Endpoints as Answered
 from inferway.picker.scheduling.decide import Weighed
 from inferway.picker.scheduling.profile import Profile, Term
+from inferway.picker.scheduling.reason import reason
 from inferway.testing import endpoints, request
 
 if TYPE_CHECKING:
@@ -181,3 +183,13 @@ def test_the_term_that_decides_is_the_reason() -> None:
     costs, terms = profile.rate(asked, state, 0, np.random.default_rng(1))
     weighed = Weighed(asked, state, costs, None, (), terms)
     assert reason(profile, weighed, [1, 0, 2]) == "fixed 0.8 against 0.2"
+
+
+@pytest.mark.parametrize(("reason", "told"), [(True, "only candidate"), (False, "")])
+def test_the_filter_is_told_why_where_the_pool_asks(
+    recording: Make, reason: bool, told: str
+) -> None:
+    made = recording(1, pool=PoolExplainConfig(reason=reason))
+    (answer,) = made.say(filter_side.pick(1))
+    assert isinstance(answer, Answered)
+    assert answer.reason == told

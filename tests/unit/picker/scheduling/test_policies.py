@@ -16,6 +16,7 @@ from inferway.picker.scheduling.engine_constants import (
     EngineConstants,
     column,
 )
+from inferway.picker.scheduling.marginal_cost import MarginalCost
 from inferway.picker.scheduling.plugins import made
 from inferway.picker.scheduling.registry import PLUGINS, POLICIES, profile_of
 from inferway.testing import Asked, Case, endpoints, permuted, random_case, request
@@ -331,7 +332,9 @@ def test_costs_equal_a_plain_python_oracle(count: int) -> None:
     rng = np.random.default_rng(count)
     for _ in range(50):
         req, eps = random_case(rng, count)
-        assert costs("marginal-cost", req, eps) == pytest.approx(marginal_cost_oracle(req, eps))
+        cost = costs("marginal-cost", req, eps)
+        assert cost == pytest.approx(marginal_cost_oracle(req, eps))
+        assert sum(MarginalCost().parts(req, eps).values()) == pytest.approx(np.array(cost))
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
