@@ -26,6 +26,7 @@ BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MODELS = {
     "several-models": ("chatbot", "sentiment", "recommender"),
     "shared-adapters": ("english-bot", "spanish-bot"),
+    "picker-config": ("llama",),
     "rollout-node": ("llm",),
     "rollout-base-model": ("english-bot", "spanish-bot"),
     "rollout-adapter": ("llm-v1", "llm-v2"),
