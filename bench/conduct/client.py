@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 TIMEOUT_S = 60.0
+PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ async def send(
         async with (
             asyncio.timeout(timeout_s),
             session.post(
-                f"{url}/v1/chat/completions",
+                f"{url}{PATH}",
                 data=body,
                 headers={"content-type": "application/json"},
             ) as reply,

@@ -256,11 +256,23 @@ def inferway(backends: list[int], work: Path, *extra: str) -> Arm:
 
 
 def run_inferway(name: str, work: Path, *arguments: str, admin_port: int = 0) -> Arm:
-    """`inferway run ARGUMENTS` with one worker, as an arm of this name."""
+    """`inferway run ARGUMENTS` with one worker, as an arm of this name, once it is ready."""
     port, admin = free_port(), admin_port or free_port()
     command = [str(Path(sys.executable).with_name("inferway")), "run", "--port", str(port)]
     command += ["--admin-port", str(admin), "--envoy-workers", "1", *arguments]
-    return start(name, command, f"http://127.0.0.1:{port}", work)
+    arm = start(name, command, f"http://127.0.0.1:{port}", work)
+    # It answers a little earlier, while its picker is still starting.
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        with (
+            suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=2),
+        ):
+            return arm
+        if time.monotonic() > deadline:
+            arm.stop()
+            raise MissingError(f"{name} was not ready within {START_TIMEOUT_S:.0f} s")
+        time.sleep(0.1)
 
 
 def peer_environment(name: str) -> Path:
