@@ -4,11 +4,12 @@ Problem: how many requests an engine runs at once depends on its settings, its m
 prompts of the moment, and nobody tells. Holding back too much idles an accelerator; too little
 fills the engine's own queue, where priorities do not count. Model: a limit on our requests in
 flight per endpoint, learnt from what the engine says. As in CoDel (Nichols and Jacobson, 2012) only
-a standing queue counts (the lesser of two readings), because a burst passes; and it is measured as
-time: a queue of `TARGET_S` at the endpoint's present rate, at least one request, keeps the engine
-busy until our next request arrives. A longer one lowers the limit by the excess (by our share of
-it, where others send there too); none raises it, at first a little, and doubling as long as that
-makes no queue. An endpoint whose engine tells no queue length has no limit.
+a standing queue counts (the least of two readings, or of five while the endpoint has fewer requests
+than its limit), because a burst passes; and it is measured as time: a queue of `TARGET_S` at the
+endpoint's present rate, at least one request, keeps the engine busy until our next request arrives.
+A longer one sets the limit to what is there less the excess (our share of it, where others send
+there too); none raises it, where it binds, at first a little, and doubling as long as that makes no
+queue. An endpoint whose engine tells no queue length has no limit.
 """
 
 from __future__ import annotations
@@ -26,19 +27,31 @@ TARGET_S: Final = 0.05
 _STEP_S: Final = 0.1  # growth is per so much time, the fastest pace of scrapes
 _STEP_RATIO: Final = 1 / 32
 _RATE_S: Final = 1.0  # how long a rate is averaged
+_NEAR_RATIO: Final = 0.95  # from there on the limit binds
+_READINGS, _READINGS_BELOW = 2, 5
 _NO_LIMIT: Final = float("inf")
 
 
 class Learnt:
     """What is known of one endpoint."""
 
-    __slots__ = ("_rate", "_since_picks", "_since_s", "_waiting", "growth", "limit", "scraped_s")
+    __slots__ = (
+        "_least",
+        "_queueing",
+        "_rate",
+        "_since_picks",
+        "_since_s",
+        "growth",
+        "limit",
+        "scraped_s",
+    )
 
     def __init__(self) -> None:
         self.limit = _NO_LIMIT
         self.growth = 0.0
         self.scraped_s: float | None = None
-        self._waiting = 0.0
+        self._queueing = 0  # readings in a row with a longer queue than is good
+        self._least = 0.0  # queue in those
         self._rate = 0.0
         self._since_s = 0.0
         self._since_picks = 0
@@ -50,18 +63,25 @@ class Learnt:
             self.limit, self.scraped_s = _NO_LIMIT, None
             return
         if self.scraped_s is None:
-            self.limit, self._waiting = float(start), 0.0
+            self.limit = float(start)
             self._since_s, self._since_picks, self.scraped_s = now_s, picks, now_s
-        own, standing = scraped.own_requests, min(waiting, self._waiting)
+        own = scraped.own_requests
         target = max(1.0, TARGET_S * self._rate_at(picks, now_s))
-        if standing > target:
-            there = waiting + (scraped.running or 0.0)
-            share = min(1.0, own / there) if there > 0.0 else 1.0
-            self.limit = max(1.0, min(self.limit, own - (standing - target) * share))
-            self.growth = 0.0
-        elif 2.0 * waiting <= target:
-            self._grow(own, now_s - self.scraped_s)
-        self._waiting, self.scraped_s = waiting, now_s
+        if waiting > target:
+            self._least = min(self._least, waiting) if self._queueing else waiting
+            self._queueing += 1
+            needed = _READINGS if own >= self.limit * _NEAR_RATIO else _READINGS_BELOW
+            if self._queueing >= needed:
+                there = waiting + (scraped.running or 0.0)
+                share = min(1.0, own / there) if there > 0.0 else 1.0
+                self.limit = max(1.0, min(self.limit, own - (self._least - target) * share))
+                self.growth = 0.0
+                self._queueing = 0
+        else:
+            self._queueing = 0
+            if 2.0 * waiting <= target:
+                self._grow(own, now_s - self.scraped_s)
+        self.scraped_s = now_s
 
     def _grow(self, own: float, elapsed_s: float) -> None:
         least = max(1.0, self.limit * _STEP_RATIO)

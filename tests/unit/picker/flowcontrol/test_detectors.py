@@ -153,8 +153,8 @@ def test_a_burst_is_no_standing_queue() -> None:
     engine.scrape()
     assert engine.found.limit(0) >= 64
     engine.slots = 8
-    engine.scrape()
-    engine.scrape()
+    for _ in range(5):
+        engine.scrape()
     assert engine.found.limit(0) <= 9
 
 
@@ -164,6 +164,17 @@ def test_an_idle_engine_proves_nothing() -> None:
     for _ in range(50):
         engine.scrape()
     assert engine.found.limit(0) == 64
+
+
+def test_below_its_limit_only_a_lasting_queue_counts() -> None:
+    engine = Engine(64)
+    engine.scrape()
+    send(engine.table, 0, 50)
+    for waiting in (9.0, 9.0, 9.0, 9.0, 0.0, 9.0, 7.0, 9.0, 9.0):
+        engine.found.scraped(0, scraped(waiting, 40.0, 0.1, own=50.0), 1.0)
+        assert engine.found.limit(0) == 64
+    engine.found.scraped(0, scraped(9.0, 40.0, 0.1, own=50.0), 1.0)
+    assert 43 <= engine.found.limit(0) < 46
 
 
 def test_a_short_queue_of_a_fast_engine_is_no_reason_to_hold_back() -> None:
@@ -182,7 +193,7 @@ def test_what_others_send_is_their_share_of_the_excess() -> None:
     engine = Engine(64)
     engine.scrape()
     send(engine.table, 0, 10)
-    for _ in range(2):  # 41 wait, 10 of 100 there are ours
+    for _ in range(5):  # 41 wait, 10 of 100 there are ours
         engine.found.scraped(0, scraped(41.0, 59.0, 0.1, own=10.0), 1.0)
     assert engine.found.limit(0) == pytest.approx(10.0 - 40.0 * 0.1)
     for _ in range(5):
