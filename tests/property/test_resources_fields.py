@@ -48,6 +48,7 @@ BAND = {
     "maxRequests": 10,
     "fairnessPolicyRef": "turns",
     "orderingPolicyRef": "fcfs",
+    "requestTTL": "30s",
 }
 DATA_LAYER = {
     "injectDefaults": True,
@@ -448,6 +449,11 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             "priorityBands": [{"priority": 10, **BAND}],
             "usageLimitPolicyPluginRef": "limit",
             "saturationDetector": {"pluginRef": "sat"},
+            "mode": "gate",
+            "maxSheddableWait": "2s",
+            "maxRetryAfter": "90s",
+            "keepAlive": "15s",
+            "identityHeader": "x-client",
         },
         "dataLayer": DATA_LAYER,
         "data": DATA_LAYER,

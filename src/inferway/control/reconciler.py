@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inferway.control.addresses import on_this_machine
+from inferway.control.flow_settings import flow_config
 from inferway.control.models import listed_models
 from inferway.control.picker_settings import explain_config, health_config, profile_config
 from inferway.control.resolver import Resolver
@@ -344,6 +345,7 @@ def pool_config(target: PoolTargets) -> PoolConfig:
         profile=profile_config(target.picker_config),
         health=health_config(target.picker_config),
         explain=explain_config(target.picker_config),
+        flow=flow_config(target.picker_config),
         objectives=dict(target.objectives),
         rewrites=tuple(
             RewriteConfig(

@@ -13,16 +13,16 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 from .explain import explain, nearest, shown
 from .meta import Model, Object, ResourceKey
 from .picker_conduct import Conduct
+from .picker_flow import OURS as OUR_FLOW_FIELDS
+from .picker_flow import DefaultBand, FlowControl, PluginReference
 from .picker_health import PickerHealth
 from .picker_plugins.plugin_type import SCHEDULING, PluginType, ReadsHeaders, Role
 from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
 from .scalars import (
     Boolean,
-    Bytes,
     Count,
     Factor,
     GoDuration,
-    Int32,
     Int64Count,
     ObjectName,
     Ratio,
@@ -121,10 +121,6 @@ def parameters_of(plugin: PickerPlugin, model: type[_Parameters]) -> _Parameters
     return model.model_validate(plugin.parameters, by_alias=True, by_name=False)
 
 
-class PluginReference(Model):
-    plugin_ref: ObjectName
-
-
 class ProfilePlugin(Model):
     plugin_ref: ObjectName
     weight: Factor = Field(default=1.0, description="of a scorer or cost")
@@ -158,35 +154,6 @@ class DataLayer(Model):
                 ]
             )
         return value
-
-
-class DefaultBand(Model):
-    """A band of priorities that no other entry names."""
-
-    max_bytes: Bytes | None = None
-    max_requests: Int64Count | None = None
-    fairness_policy_ref: ObjectName | None = None
-    ordering_policy_ref: ObjectName | None = None
-
-
-class PriorityBand(DefaultBand):
-    """The band of one priority."""
-
-    priority: Int32
-
-
-class FlowControl(Model):
-    """How requests wait: no effect yet."""
-
-    max_bytes: Bytes | None = None
-    max_requests: Int64Count | None = None
-    default_request_ttl: GoDuration | None = Field(default=None, alias="defaultRequestTTL")
-    no_endpoint_request_ttl: GoDuration | None = Field(default=None, alias="noEndpointRequestTTL")
-    default_priority_band: DefaultBand | None = None
-    default_negative_priority_band: DefaultBand | None = None
-    priority_bands: Annotated[tuple[PriorityBand, ...], Field(max_length=256)] = ()
-    usage_limit_policy_plugin_ref: ObjectName | None = None
-    saturation_detector: PluginReference | None = None
 
 
 class RequestHandler(Model):
@@ -258,6 +225,10 @@ class EndpointPickerConfig(Object):
         said = [one.partition("=") for one in self.feature_gates]
         return [value != "false" for gate, _, value in said if gate == name][-1:] == [True]
 
+    def gate_is_off(self, name: str) -> bool:
+        """Whether a feature gate is switched off in words."""
+        return any(one == f"{name}=false" for one in self.feature_gates) and not self.gate(name)
+
     def plugin(self, reference: str) -> PickerPlugin:
         """The plugin of that name. Every reference of a valid object has one."""
         return next(one for one in self.plugins if one.reference == reference)
@@ -278,8 +249,10 @@ class EndpointPickerConfig(Object):
 
     @property
     def request_headers(self) -> tuple[str, ...]:
-        """Names, in lower case, of request headers that the profile looks at."""
+        """Names, in lower case, of request headers that the picker looks at."""
         found: dict[str, None] = {}
+        if self.flow_control is not None and self.flow_control.identity_header:
+            found[self.flow_control.identity_header.lower()] = None
         for part in self.profile:
             plugin = self.plugin(part.plugin_ref)
             model = plugin.plugin_type.parameters
@@ -296,23 +269,23 @@ class EndpointPickerConfig(Object):
         for index, plugin in enumerate(self.plugins):
             for path, text in plugin.remarks():
                 yield ("plugins", index, *path), text
-        if self.flow_control is not None:
-            yield ("flowControl",), "no effect yet: requests do not wait"
-        if self.saturation_detector is not None:
-            yield ("saturationDetector",), "no effect yet: requests do not wait"
 
     @model_validator(mode="after")
     def _ours_are_in_ours(self) -> Self:
         if not self.is_ours:
             message = f"{{}} is a field of {OUR_CONFIG}: {self.api_version}"
             hint = f"write apiVersion: {OUR_CONFIG}"
-            reject(
-                [
-                    Violation(message.format(name), (name,), hint)
-                    for name in OUR_SECTIONS
-                    if getattr(self, name) is not None
-                ]
-            )
+            found = [
+                Violation(message.format(name), (name,), hint)
+                for name in OUR_SECTIONS
+                if getattr(self, name) is not None
+            ]
+            found += [
+                Violation(message.format(name), ("flowControl", name), hint)
+                for attribute, name in OUR_FLOW_FIELDS.items()
+                if getattr(self.flow_control, attribute, None) is not None
+            ]
+            reject(found)
         return self
 
     @model_validator(mode="after")

@@ -122,7 +122,7 @@ class FlowConfig(_Settings):
     retry_after_max_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
         default=60.0, description="the longest Retry-After that is promised"
     )
-    keepalive_s: Annotated[float, Field(ge=1, le=300)] = Field(
+    keepalive_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
         default=10.0,
         description="a stream that waits longer gets a comment at this pace, so that nothing on the"
         " way gives it up",

@@ -45,6 +45,14 @@ class ConcurrencyDetector(Model):
     headroom: Factor = Field(default=0.0, description="as a filter: how far above 1 is still kept")
 
 
+class EngineQueueDetector(Model):
+    """`engine-queue-detector`"""
+
+    start_requests: Limit = Field(
+        default=64, description="in flight per endpoint until its engine has shown what it takes"
+    )
+
+
 class StaticUsageLimit(Model):
     """`static-usage-limit-policy`"""
 
@@ -95,6 +103,13 @@ FLOW_CONTROL_PLUGINS: tuple[PluginType, ...] = (
         "saturation by work in flight",
         ConcurrencyDetector,
     ),
+    plugin(
+        "engine-queue-detector",
+        Role.DETECTOR,
+        "saturation by a queue that stands in the engine",
+        EngineQueueDetector,
+    ),
+    plugin("virtual-counter-fairness-policy", Role.FAIRNESS, "flows get equal shares of tokens"),
     plugin("global-strict-fairness-policy", Role.FAIRNESS, "one queue for all flows of a band"),
     plugin("round-robin-fairness-policy", Role.FAIRNESS, "flows of a band take turns"),
     plugin("fcfs-ordering-policy", Role.ORDERING, "first come, first served"),
