@@ -96,6 +96,11 @@ extern "C" {
         body_type: u32,
         data: Buffer,
     ) -> bool;
+    pub fn envoy_dynamic_module_callback_http_filter_recreate_stream(
+        filter: *mut c_void,
+        headers: *const Header,
+        headers_length: usize,
+    ) -> bool;
     pub fn envoy_dynamic_module_callback_http_add_header(
         filter: *mut c_void,
         header_type: u32,

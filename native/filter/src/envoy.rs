@@ -4,8 +4,8 @@
 //! that Envoy lends (headers, body pieces, attributes) are valid until the hook returns or a setter is
 //! called; the methods therefore hand them to a closure, and nothing keeps them.
 //!
-//! Two calls may end the stream before they return, and with it the filter object: `send_response`
-//! and `continue_decoding`. Callers make them last, with no borrow of their own state held.
+//! Three calls may end the stream before they return, and with it the filter object: `send_response`,
+//! `continue_decoding` and `recreate`. Callers make them last, with no borrow of their own state held.
 
 use crate::metrics::Counter;
 
@@ -90,6 +90,10 @@ pub trait Stream {
     fn add_response_header(&self, name: &str, value: &[u8]);
     /// The addresses that another filter restricts this request to, with commas; None: it does not.
     fn subset_hint(&self) -> Option<String>;
+    /// Bytes of the request body that Envoy keeps to send them again.
+    fn kept_request_bytes(&self) -> u64;
+    /// Starts the request anew, with new filters; true: this stream is over.
+    fn recreate(&self) -> bool;
     fn upstream_address(&self) -> Option<String>;
     fn response_details(&self) -> Option<String>;
     fn waker(&self) -> Self::Wake;

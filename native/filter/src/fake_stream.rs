@@ -31,6 +31,8 @@ pub struct FakeStream {
     pub sent: RefCell<Vec<u8>>,
     pub added_headers: RefCell<Vec<(String, String)>>,
     pub subset: RefCell<Option<String>>,
+    pub kept: Cell<u64>,
+    pub recreated: Cell<u32>,
     pub wakes: Sender<u64>,
     pub counted: RefCell<Vec<(Counter, u64)>>,
     pub replies: RefCell<Vec<LocalReply>>,
@@ -58,6 +60,8 @@ impl FakeStream {
             sent: RefCell::default(),
             added_headers: RefCell::default(),
             subset: RefCell::default(),
+            kept: Cell::default(),
+            recreated: Cell::default(),
             wakes,
             counted: RefCell::default(),
             replies: RefCell::default(),
@@ -206,6 +210,15 @@ impl Stream for FakeStream {
 
     fn subset_hint(&self) -> Option<String> {
         self.subset.borrow().clone()
+    }
+
+    fn kept_request_bytes(&self) -> u64 {
+        self.kept.get()
+    }
+
+    fn recreate(&self) -> bool {
+        self.recreated.set(self.recreated.get() + 1);
+        true
     }
 
     fn upstream_address(&self) -> Option<String> {

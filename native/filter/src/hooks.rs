@@ -309,24 +309,29 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
     })
 }
 
-/// Runs `work` when the filter is a `pick`.
+/// Runs `work` when the filter is a `pick`; `otherwise` stands for its result when it is not.
 ///
 /// # Safety
 /// Both pointers must be those that Envoy passed to the running hook.
-unsafe fn with_pick(
+unsafe fn with_pick<R>(
     envoy: *mut c_void,
     module: *const c_void,
-    work: impl FnOnce(&PickFilter, &HttpStream<'_>, &PickShared<Scheduler>),
-) {
+    otherwise: R,
+    work: impl FnOnce(&PickFilter, &HttpStream<'_>, &PickShared<Scheduler>) -> R,
+) -> R
+where
+    R: Copy,
+{
     // SAFETY: as the caller promises.
     let Some(filter) = (unsafe { filter(module) }) else {
-        return;
+        return otherwise;
     };
     // SAFETY: as the caller promises.
     let stream = unsafe { HttpStream::new(envoy, &filter.config.counters) };
     if let (Role::Pick(pick), Configured::Pick(shared)) = (&filter.role, &filter.config.filter) {
-        guarded((), || work(pick, &stream, shared));
+        return guarded(otherwise, || work(pick, &stream, shared));
     }
+    otherwise
 }
 
 #[no_mangle]
@@ -337,11 +342,13 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
 ) -> HeadersStatus {
     // SAFETY: the pointers are Envoy's.
     unsafe {
-        with_pick(envoy, module, |pick, stream, shared| {
-            pick.response_headers(stream, shared, end);
-        });
+        with_pick(
+            envoy,
+            module,
+            HeadersStatus::Continue,
+            |pick, stream, shared| pick.response_headers(stream, shared, end),
+        )
     }
-    HeadersStatus::Continue
 }
 
 #[no_mangle]
@@ -352,11 +359,13 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
 ) -> BodyStatus {
     // SAFETY: the pointers are Envoy's.
     unsafe {
-        with_pick(envoy, module, |pick, stream, shared| {
-            pick.response_body(stream, shared, end);
-        });
+        with_pick(
+            envoy,
+            module,
+            BodyStatus::Continue,
+            |pick, stream, shared| pick.response_body(stream, shared, end),
+        )
     }
-    BodyStatus::Continue
 }
 
 #[no_mangle]
@@ -366,7 +375,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
 ) -> TrailersStatus {
     // SAFETY: the pointers are Envoy's.
     unsafe {
-        with_pick(envoy, module, |pick, _, shared| {
+        with_pick(envoy, module, (), |pick, _, shared| {
             pick.response_trailers(shared);
         })
     };
@@ -380,7 +389,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
 ) {
     // SAFETY: the pointers are Envoy's.
     unsafe {
-        with_pick(envoy, module, |pick, stream, shared| {
+        with_pick(envoy, module, (), |pick, stream, shared| {
             pick.over(shared, || stream.response_details());
         });
     }
@@ -394,7 +403,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
 ) {
     // SAFETY: the pointers are Envoy's.
     unsafe {
-        with_pick(envoy, module, |pick, stream, shared| {
+        with_pick(envoy, module, (), |pick, stream, shared| {
             pick.scheduled(stream, shared)
         })
     };
@@ -410,7 +419,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
 ) -> u32 {
     // SAFETY: the pointers are Envoy's, and it lends the details for the duration of the hook.
     unsafe {
-        with_pick(envoy, module, |pick, stream, _| {
+        with_pick(envoy, module, (), |pick, stream, _| {
             pick.local_reply(stream, &String::from_utf8_lossy(details.bytes()));
         });
     }

@@ -414,6 +414,23 @@ impl Stream for HttpStream<'_> {
         Some(members.join(","))
     }
 
+    fn kept_request_bytes(&self) -> u64 {
+        self.body(&[abi::BUFFERED_REQUEST_BODY], |pieces| {
+            pieces.iter().map(|piece| piece.len() as u64).sum()
+        })
+    }
+
+    fn recreate(&self) -> bool {
+        // SAFETY: the filter object is valid (see `new`). Without headers nothing is read.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_recreate_stream(
+                self.filter,
+                std::ptr::null(),
+                0,
+            )
+        }
+    }
+
     fn upstream_address(&self) -> Option<String> {
         self.attribute(abi::ATTRIBUTE_UPSTREAM_ADDRESS)
     }

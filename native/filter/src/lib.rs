@@ -9,6 +9,7 @@
 //! `route.rs`, `pick.rs`, `response.rs`, `streams.rs` and `link.rs` hold the behaviour and know Envoy
 //! only as a trait; `abi.rs`, `http_stream.rs` and `hooks.rs` are the border to C, left out of tests.
 
+pub mod again;
 pub mod attempt;
 pub mod clock;
 pub mod config;

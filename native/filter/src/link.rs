@@ -218,6 +218,16 @@ impl<W: Wake + 'static> Link<W> {
         taken.map(|(answer, _wake)| answer)
     }
 
+    /// Wakes a placed stream at an instant, unless it ends before.
+    pub fn set_alarm(&self, stream: u64, at_ns: u64, wake: W) {
+        let mut guard = self.inner.lock();
+        let unused = guard.streams.set_alarm(stream, at_ns, wake);
+        let tell = at_ns < guard.wakes_ns;
+        drop(guard);
+        drop(unused);
+        self.tell(tell);
+    }
+
     pub fn first(&self, first: First, endpoint: &str) {
         let mut guard = self.inner.lock();
         let shared = &mut *guard;

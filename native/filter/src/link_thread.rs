@@ -269,11 +269,16 @@ impl<'a, W: Wake> LinkThread<'a, W> {
         }
         let mut shared = self.inner.lock();
         shared.held_until_ns = shared.streams.expire(now_ns).unwrap_or(u64::MAX);
+        let rung = shared.streams.ring(now_ns);
+        let alarm_ns = shared.streams.next_alarm_ns();
         next_ns = next_ns.min(shared.held_until_ns).min(shared.flush_by_ns);
+        next_ns = next_ns.min(alarm_ns);
         if shared.is_busy(now_ns) {
             next_ns = next_ns.min(now_ns + REPORT_DELAY_NS);
         }
         shared.wakes_ns = next_ns;
+        drop(shared);
+        drop(rung);
         next_ns
     }
 

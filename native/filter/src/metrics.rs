@@ -19,10 +19,11 @@ pub enum Counter {
     TooLargeRequests,
     TruncatedStreams,
     BrokenStreams,
+    LateTokens,
     Panics,
 }
 
-pub const COUNTERS: [(Counter, &str); 11] = [
+pub const COUNTERS: [(Counter, &str); 12] = [
     (Counter::Picks, "inferway_picks_total"),
     (Counter::Endpoints, "inferway_pick_endpoints_total"),
     (Counter::Rejects, "inferway_pick_rejects_total"),
@@ -42,6 +43,7 @@ pub const COUNTERS: [(Counter, &str); 11] = [
         "inferway_truncated_streams_total",
     ),
     (Counter::BrokenStreams, "inferway_broken_streams_total"),
+    (Counter::LateTokens, "inferway_late_first_tokens_total"),
     (Counter::Panics, "inferway_filter_panics_total"),
 ];
 

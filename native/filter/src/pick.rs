@@ -12,9 +12,10 @@ use inferway_wire::protocol::{Done, Pick};
 use inferway_wire::request::Kind;
 use inferway_wire::withhold::Withhold;
 
+use crate::again::{self, Again};
 use crate::clock::monotonic_ns;
 use crate::config::{PickConfig, PoolConfig};
-use crate::envoy::{HeadersStatus, LocalReply, Stream, Wake};
+use crate::envoy::{BodyStatus, HeadersStatus, LocalReply, Stream, Wake};
 use crate::facts::{self, Placement};
 use crate::handoff;
 use crate::head::{new_pick, Head};
@@ -61,8 +62,16 @@ struct Picked {
     /// Whether the response tells how it came about.
     tells: bool,
     placement: Placement,
-    received_ns: u64,
     sent_ns: u64,
+    /// Whether the request may be sent twice: a stream, and no tools of the server.
+    may_repeat: bool,
+    /// By when the first byte of the body is to be there; 0: whenever.
+    deadline_ns: u64,
+    /// The headers of the response wait for that byte.
+    holding: bool,
+    /// Bytes of the request that went on; counted only with a deadline.
+    sent_bytes: u64,
+    again: Again,
 }
 
 #[derive(Default)]
@@ -86,7 +95,7 @@ impl Picked {
         if !self.tells {
             return;
         }
-        let times = (self.received_ns, self.sent_ns);
+        let times = (self.again.received_ns, self.sent_ns);
         let headers = facts::headers(&self.placement, &watch.endpoint, watch.attempts, times);
         for (name, value) in headers {
             if reply::is_header_value(value.as_bytes()) {
@@ -148,17 +157,30 @@ impl PickFilter {
             .as_mut()
             .filter(|_| pool.include_usage)
             .and_then(|handoff| handoff.fields.usage_edit.take());
-        let added_usage = usage.is_some();
+        let mut added_usage = usage.is_some();
         let mut body = Body::new(model_range, usage, length);
         let number = shared.link.next_stream();
-        let new_cookie = head.new_cookie.take();
+        let mut new_cookie = head.new_cookie.take();
         let (mut pick, kind) = new_pick(number, &pool.pool, head, handoff, now_ns);
         if let Some(subset) = stream.subset_hint() {
             pick.flags |= Pick::SUBSET;
             pick.subset = subset;
         }
-        let received_ns = pick.received_ns;
-        let watch = Watch::new(number, received_ns, kind);
+        let anew = again::take(&pick.request_id);
+        if let Some(anew) = &anew {
+            anew.apply(&mut pick);
+            new_cookie.clone_from(&anew.new_cookie);
+            added_usage |= anew.added_usage;
+        }
+        let again = anew.unwrap_or_else(|| Again {
+            received_ns: pick.received_ns,
+            objective: pick.objective.clone(),
+            fairness: pick.fairness.clone(),
+            session: pick.session.clone(),
+            ..Again::default()
+        });
+        let may_repeat = pick.flags & (Pick::STREAM | Pick::TOOLS) == Pick::STREAM;
+        let watch = Watch::new(number, pick.received_ns, kind);
         let fallback = pool.rewrites.target(&pick.model, number).map(str::to_owned);
         let hold_ns = shared.config.hold_ms * MS;
         let duty = writer::take(&*shared.link, number);
@@ -195,8 +217,12 @@ impl PickFilter {
             new_cookie,
             tells: pool.response_headers,
             placement: Placement::default(),
-            received_ns,
             sent_ns: now_ns,
+            may_repeat,
+            deadline_ns: 0,
+            holding: false,
+            sent_bytes: 0,
+            again,
         }));
 
         stream.count(Counter::Picks, 1);
@@ -214,6 +240,9 @@ impl PickFilter {
     /// The link has an answer, or the turn in which this stream asked is over.
     pub fn scheduled<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>) {
         self.write_out(shared);
+        if self.is_late() {
+            return self.start_anew(stream, shared);
+        }
         let (number, kind) = match &*self.picked.borrow() {
             // A reply that Envoy made meanwhile (a timeout) ends the wait as well.
             Some(picked) if picked.phase == Phase::Waiting && !picked.watch.is_local() => {
@@ -231,6 +260,14 @@ impl PickFilter {
                 placement,
             } => {
                 if let Some(picked) = &mut *self.picked.borrow_mut() {
+                    let deadline_ms = u64::from(placement.ttft_deadline_ms);
+                    if deadline_ms > 0 && picked.may_repeat && picked.again.times < again::TIMES_MAX
+                    {
+                        picked.deadline_ns = monotonic_ns() + deadline_ms * MS;
+                        shared
+                            .link
+                            .set_alarm(number, picked.deadline_ns, stream.waker());
+                    }
                     picked.placement = placement;
                 }
                 if reply::is_header_value(endpoints.as_bytes()) {
@@ -256,6 +293,48 @@ impl PickFilter {
                 );
             }
         }
+    }
+
+    /// Whether the first byte of a response should be there, and is not.
+    fn is_late(&self) -> bool {
+        self.picked.borrow().as_ref().is_some_and(|picked| {
+            picked.phase == Phase::Running
+                && picked.deadline_ns != 0
+                && picked.deadline_ns <= monotonic_ns()
+                && !picked.watch.is_local()
+        })
+    }
+
+    /// Asks for another server, which gets the request anew. When Envoy no longer has all of it, the one
+    /// that has it may take its time.
+    fn start_anew<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>) {
+        let again = {
+            let mut picked = self.picked.borrow_mut();
+            let Some(picked) = picked.as_mut() else {
+                return;
+            };
+            picked.deadline_ns = 0;
+            if stream.kept_request_bytes() != picked.sent_bytes || picked.sent_bytes == 0 {
+                return;
+            }
+            let endpoint = stream.upstream_address().unwrap_or_default();
+            picked.watch.endpoint.clone_from(&endpoint);
+            picked.watch.attempts = stream.upstream_attempts();
+            let mut again = std::mem::take(&mut picked.again).after(&endpoint);
+            again.new_cookie = picked.new_cookie.take();
+            again.added_usage = picked.added_usage;
+            again
+        };
+        stream.count(Counter::LateTokens, 1);
+        self.watch(shared, |watch| watch.late(monotonic_ns()));
+        let request_id = stream.request_headers(|headers| {
+            let found = headers.iter().find(|(name, _)| *name == b"x-request-id");
+            found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        });
+        let request_id = request_id.unwrap_or_default();
+        again::put(&request_id, again);
+        stream.recreate();
+        again::take(&request_id);
     }
 
     /// Writes out the link's queue when this stream has that duty.
@@ -294,6 +373,11 @@ impl PickFilter {
     pub fn request_body<S: Stream>(&self, stream: &S) {
         if let Some(picked) = &mut *self.picked.borrow_mut() {
             picked.body.pass(stream);
+            if picked.deadline_ns != 0 {
+                picked.sent_bytes += stream.received_request_body(|pieces| {
+                    pieces.iter().map(|piece| piece.len() as u64).sum::<u64>()
+                });
+            }
         }
     }
 
@@ -303,7 +387,7 @@ impl PickFilter {
         let broken = {
             let mut picked = self.picked.borrow_mut();
             let picked = picked.as_mut().filter(|picked| picked.phase != Phase::Over);
-            picked.and_then(|picked| picked.watch.local_reply(details))
+            picked.and_then(|picked| picked.watch.local_reply(details, picked.holding))
         };
         if let Some(broken) = broken {
             stream.count(Counter::BrokenStreams, 1);
@@ -311,16 +395,35 @@ impl PickFilter {
         }
     }
 
-    pub fn response_headers<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>, end: bool) {
+    /// With a deadline for the first token the headers wait for it: servers send them before.
+    pub fn response_headers<S: Stream>(
+        &self,
+        stream: &S,
+        shared: &PickShared<S::Wake>,
+        end: bool,
+    ) -> HeadersStatus {
         if let Some(picked) = &mut *self.picked.borrow_mut() {
             picked.served(stream);
         }
         self.watch(shared, |watch| {
             stream.response_headers(|headers| watch.headers(headers, end, monotonic_ns()))
         });
+        match &mut *self.picked.borrow_mut() {
+            Some(picked) if picked.deadline_ns != 0 && !end && !picked.watch.is_local() => {
+                picked.holding = true;
+                HeadersStatus::StopIteration
+            }
+            _ => HeadersStatus::Continue,
+        }
     }
 
-    pub fn response_body<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>, end: bool) {
+    pub fn response_body<S: Stream>(
+        &self,
+        stream: &S,
+        shared: &PickShared<S::Wake>,
+        end: bool,
+    ) -> BodyStatus {
+        let held = self.is_held(stream, end);
         let truncated = self.watch(shared, |watch| {
             stream.received_response_body(|pieces| watch.body(pieces, end, monotonic_ns))
         });
@@ -331,6 +434,26 @@ impl PickFilter {
             stream.count(Counter::TruncatedStreams, 1);
             stream.append_response_body(&reply::broken_stream(broken));
         }
+        if held {
+            BodyStatus::StopNoBuffer
+        } else {
+            BodyStatus::Continue
+        }
+    }
+
+    /// Whether the headers go on waiting: the body's first byte ends the deadline.
+    fn is_held<S: Stream>(&self, stream: &S, end: bool) -> bool {
+        let mut picked = self.picked.borrow_mut();
+        let Some(picked) = picked.as_mut().filter(|picked| picked.holding) else {
+            return false;
+        };
+        let has_bytes =
+            stream.received_response_body(|pieces| pieces.iter().any(|piece| !piece.is_empty()));
+        picked.holding = !has_bytes && !end && picked.deadline_ns != 0;
+        if !picked.holding {
+            picked.deadline_ns = 0;
+        }
+        picked.holding
     }
 
     pub fn response_trailers<W: Wake>(&self, shared: &PickShared<W>) {

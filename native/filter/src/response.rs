@@ -112,9 +112,10 @@ impl Watch {
     }
 
     /// A reply that no server gave is on its way; or, when a response had begun, this ends it.
-    pub fn local_reply(&mut self, details: &str) -> Option<Broken> {
+    /// `held`: its headers have not gone on.
+    pub fn local_reply(&mut self, details: &str, held: bool) -> Option<Broken> {
         let failed = is_server_failure(details);
-        if self.started {
+        if self.started && !held {
             self.fault = match (failed, details.contains("idle_timeout")) {
                 (_, true) => Done::IDLE,
                 (true, false) => Done::RESET,
@@ -226,6 +227,12 @@ impl Watch {
     pub fn trailers(&mut self, now_ns: u64) -> Report {
         self.first_byte(now_ns);
         self.complete(now_ns)
+    }
+
+    /// The server was given up because its first token did not come.
+    pub fn late(&mut self, now_ns: u64) -> Report {
+        self.fault = Done::FIRST_TOKEN;
+        Report::Done(Box::new(self.done(Done::SERVER_FAILED, now_ns)))
     }
 
     /// The stream is gone before its response was complete.

@@ -146,7 +146,7 @@ fn replies_made_inside_envoy_have_no_first_byte() {
         ("ext_authz_denied", Done::LOCAL),
     ] {
         let mut watch = watch();
-        watch.local_reply(details);
+        watch.local_reply(details, false);
         assert_eq!(
             watch.headers(&[(b":status", b"503")], false, at(1)),
             Report::Nothing

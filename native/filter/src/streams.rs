@@ -10,7 +10,7 @@
 //! streams with OPEN and waiting ones with a repeated PICK. This also covers streams that began while
 //! a connected picker was silent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use inferway_wire::protocol::{Done, Endpoints, Fault, First, Open, Pick, Reject};
 
@@ -72,10 +72,14 @@ struct Entry<W> {
     /// The connection that has seen PICK or OPEN; 0: none.
     announced: u64,
     answer: Option<(Answer, W)>,
+    /// When it asked to be woken; 0: it did not.
+    alarm_ns: u64,
 }
 
 pub struct Streams<W> {
     entries: HashMap<u64, Entry<W>>,
+    /// Who is to be woken when, in order.
+    alarms: BTreeMap<(u64, u64), W>,
     /// The current connection; 0: none.
     connection: u64,
     connections: u64,
@@ -86,6 +90,7 @@ impl<W: Wake> Default for Streams<W> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
+            alarms: BTreeMap::new(),
             connection: 0,
             connections: 0,
             up: false,
@@ -180,6 +185,7 @@ impl<W: Wake> Streams<W> {
                 state,
                 announced,
                 answer: None,
+                alarm_ns: 0,
             },
         );
         begun
@@ -274,16 +280,50 @@ impl<W: Wake> Streams<W> {
         }
     }
 
-    /// The stream ended. The waker, when it was not given out before, is to be dropped by the caller.
-    pub fn end(&mut self, done: &Done, out: &mut Vec<u8>) -> Option<W> {
-        let entry = self.entries.remove(&done.stream)?;
+    /// A placed stream wants to be woken at an instant. A waker that is not used is given back.
+    pub fn set_alarm(&mut self, stream: u64, at_ns: u64, wake: W) -> Option<W> {
+        let Some(entry) = self.entries.get_mut(&stream) else {
+            return Some(wake);
+        };
+        entry.alarm_ns = at_ns;
+        self.alarms.insert((at_ns, stream), wake)
+    }
+
+    pub fn next_alarm_ns(&self) -> u64 {
+        self.alarms
+            .keys()
+            .next()
+            .map_or(u64::MAX, |(at_ns, _)| *at_ns)
+    }
+
+    /// Wakes whose time has come; their wakers are to be dropped by the caller.
+    pub fn ring(&mut self, now_ns: u64) -> Vec<W> {
+        let mut rung = Vec::new();
+        while let Some(alarm) = self.alarms.first_entry() {
+            if alarm.key().0 > now_ns {
+                break;
+            }
+            let wake = alarm.remove();
+            wake.wake();
+            rung.push(wake);
+        }
+        rung
+    }
+
+    /// The stream ended. The wakers, when they were not given out before, are to be dropped by the caller.
+    pub fn end(&mut self, done: &Done, out: &mut Vec<u8>) -> [Option<W>; 2] {
+        let Some(entry) = self.entries.remove(&done.stream) else {
+            return [None, None];
+        };
+        let alarm = self.alarms.remove(&(entry.alarm_ns, done.stream));
         if entry.announced != 0 && entry.announced == self.connection {
             done.encode(out);
         }
-        match (entry.state, entry.answer) {
+        let wake = match (entry.state, entry.answer) {
             (State::Waiting(waiting), _) => Some(waiting.wake),
             (_, answer) => answer.map(|(_, wake)| wake),
-        }
+        };
+        [wake, alarm]
     }
 
     /// A connection was made; it is not up before the picker's WELCOME.

@@ -76,7 +76,9 @@ impl Table {
             stream,
             ..Done::default()
         };
-        self.streams.end(&done, &mut self.out)
+        let [wake, alarm] = self.streams.end(&done, &mut self.out);
+        assert!(alarm.is_none());
+        wake
     }
 
     fn reconnect(&mut self) {

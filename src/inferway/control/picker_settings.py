@@ -73,6 +73,14 @@ def profile_config(config: EndpointPickerConfig | None) -> ProfileConfig | None:
     return ProfileConfig(plugins=tuple(plugins))
 
 
+def first_token_deadline_ms(config: EndpointPickerConfig | None) -> int:
+    """0: none."""
+    conduct = config.conduct if config is not None else None
+    if conduct is None or conduct.first_token_deadline is None:
+        return 0
+    return min(round(go_duration_s(conduct.first_token_deadline) * 1e3), 2**32 - 1)
+
+
 def explain_config(config: EndpointPickerConfig | None) -> PoolExplainConfig:
     """What is remembered of decisions, and whether responses tell why."""
     if config is None:

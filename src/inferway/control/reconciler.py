@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 from inferway.control.addresses import on_this_machine
 from inferway.control.flow_settings import flow_config
 from inferway.control.models import listed_models
-from inferway.control.picker_settings import explain_config, health_config, profile_config
+from inferway.control.picker_settings import (
+    explain_config,
+    first_token_deadline_ms,
+    health_config,
+    profile_config,
+)
 from inferway.control.resolver import Resolver
 from inferway.envoy.conversation import ProgrammingPhase
 from inferway.envoy.messages import InvalidResourceError
@@ -344,6 +349,7 @@ def pool_config(target: PoolTargets) -> PoolConfig:
         policy=target.policy,
         profile=profile_config(target.picker_config),
         health=health_config(target.picker_config),
+        first_token_deadline_ms=first_token_deadline_ms(target.picker_config),
         explain=explain_config(target.picker_config),
         flow=flow_config(target.picker_config),
         objectives=dict(target.objectives),

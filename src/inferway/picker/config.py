@@ -78,6 +78,12 @@ class PoolConfig(_Message):
         default_factory=dict, description="objective name to priority"
     )
     rewrites: tuple[RewriteConfig, ...] = ()
+    first_token_deadline_ms: int = Field(
+        default=0,
+        ge=0,
+        le=2**32 - 1,
+        description="a stream without a token for so long gets another endpoint; 0: never",
+    )
     health: HealthConfig = HealthConfig()
     explain: PoolExplainConfig = PoolExplainConfig()
     flow: FlowConfig = FlowConfig()

@@ -143,6 +143,7 @@ class PoolRuntime:
 
     __slots__ = (
         "_counters",
+        "_first_token_deadline_ms",
         "_known",
         "_known_revision",
         "_layer",
@@ -167,6 +168,7 @@ class PoolRuntime:
         self._metrics = metrics
         self._counters: PoolCounters = metrics.pool(config.name)
         self._objectives = config.objectives
+        self._first_token_deadline_ms = config.first_token_deadline_ms
         self._rewriter = rewriter
         self._known: dict[str, bool | None] = {}
         self._known_revision = -1
@@ -259,13 +261,10 @@ class PoolRuntime:
         counters.matched_tokens += matched
         self._metrics.hit_ratio.observe(matched / prompt)
         renamed = "" if model == pick.model else model
-        if not waited_s:
-            return encode_endpoints(
-                pick.stream, uncached, context, endpoints, renamed, reason=reason
-            )
-        queued_us = min(int(waited_s * 1e6), _QUEUED_US_MAX)
+        queued_us = min(int(waited_s * 1e6), _QUEUED_US_MAX) if waited_s else 0
+        deadline_ms = self._first_token_deadline_ms
         return encode_endpoints(
-            pick.stream, uncached, context, endpoints, renamed, queued_us, reason=reason
+            pick.stream, uncached, context, endpoints, renamed, queued_us, deadline_ms, reason
         )
 
     def serves(self, model: str) -> bool:

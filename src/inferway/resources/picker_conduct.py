@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from .meta import Model
-from .scalars import COOKIE_NAME_PATTERN, Boolean, Int64Count, Percent
+from .scalars import COOKIE_NAME_PATTERN, Boolean, GoDuration, Int64Count, Percent
 
 CookieName = Annotated[str, StringConstraints(pattern=COOKIE_NAME_PATTERN)]
 
@@ -41,6 +41,13 @@ class Conduct(Model):
         description=(
             "a cookie of this name is the session of requests without a session header; a client"
             " without one gets it"
+        ),
+    )
+    first_token_deadline: GoDuration | None = Field(
+        default=None,
+        description=(
+            "a stream whose server has not sent a byte of it for so long starts anew on another"
+            " one, twice at most. Not when the server runs tools for it. Unset: never"
         ),
     )
     retry_budget: RetryBudget = RetryBudget()

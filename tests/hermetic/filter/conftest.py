@@ -99,6 +99,8 @@ async def world(module_world: World) -> AsyncIterator[World]:
     for server in world.servers:
         server.release.clear()
         server.streaming.clear()
+        server.slow = False
+        server.bodies.clear()
     if not world.picker.is_serving:
         await world.restart_picker()
     await world.until_up()

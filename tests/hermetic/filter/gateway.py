@@ -137,6 +137,16 @@ def _routes() -> Json:
             ),
         },
         {
+            # What Envoy keeps for a retry is also what a request starts anew with.
+            "match": _by_model("kept"),
+            "route": {
+                "cluster": "pool",
+                "retry_policy": {"retry_on": "connect-failure"},
+                **timeout,
+            },
+            "typed_per_filter_config": pool_config(OPEN_POOL, fail_open=True, include_usage=True),
+        },
+        {
             "match": _by_model("impatient"),
             "route": {"cluster": "pool", "timeout": "1s"},
             "typed_per_filter_config": pool_config(OPEN_POOL, fail_open=True),

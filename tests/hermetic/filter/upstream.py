@@ -24,6 +24,8 @@ class Upstream:
         self.port = 0
         self.requests: Counter[str] = Counter()
         self.release = asyncio.Event()
+        self.slow = False  # streams wait after their headers until they are released
+        self.bodies: list[bytes] = []
         self.streaming = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -48,6 +50,7 @@ class Upstream:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.requests[request.path] += 1
+        self.bodies.append(body)
         match request.headers.get("x-behave", "echo"):
             case "stream" | "cut" | "truncate" as behaviour:
                 return await self._stream(request, behaviour)
@@ -109,10 +112,14 @@ class Upstream:
     async def _stream(self, request: web.Request, behaviour: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        for text in ("one", "two"):
-            await response.write(
-                b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % text.encode()
-            )
+        if self.slow:
+            await self.release.wait()
+            if request.transport is None or request.transport.is_closing():
+                return response
+        for text, finish in (("one", None), ("two", "stop" if behaviour == "stream" else None)):
+            choice = {"delta": {"content": text}, "finish_reason": finish}
+            event = f"data: {json.dumps({'choices': [choice]})}\n\n"
+            await response.write(event.encode())
         self.streaming.set()
         if request.headers.get("x-hold"):
             await self.release.wait()

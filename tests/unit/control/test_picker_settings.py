@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 
-from inferway.control.picker_settings import explain_config, health_config, profile_config
+from inferway.control.picker_settings import (
+    explain_config,
+    first_token_deadline_ms,
+    health_config,
+    profile_config,
+)
 from inferway.picker.config import PluginConfig, PoolExplainConfig, ProfileConfig
 from inferway.picker.health_config import HealthConfig
 from inferway.resources import EndpointPickerConfig
@@ -13,6 +18,12 @@ from inferway.resources.picker_health import PickerHealth
 
 def config(**fields: object) -> EndpointPickerConfig:
     return EndpointPickerConfig.model_validate({"metadata": {"name": "one"}, **fields})
+
+
+def test_the_deadline_for_a_first_token_is_none_or_milliseconds() -> None:
+    assert first_token_deadline_ms(None) == 0
+    assert first_token_deadline_ms(config(conduct={})) == 0
+    assert first_token_deadline_ms(config(conduct={"firstTokenDeadline": "1.5s"})) == 1_500
 
 
 def test_nothing_is_said_of_scheduling() -> None:

@@ -27,6 +27,12 @@ def test_outcome_picked() -> None:
     assert room.picked == [100.0]
 
 
+def test_a_deadline_for_the_first_token_goes_with_the_answer() -> None:
+    room = Room(pool(A).model_copy(update={"first_token_deadline_ms": 1_500}))
+    (answer,) = placed(room.say(filter_side.pick(1)))
+    assert answer.ttft_deadline_ms == 1_500
+
+
 def test_outcome_model_not_found() -> None:
     room = Room(pool(A))
     room.layer.models(A, Served(models=("llama",)))
