@@ -18,9 +18,11 @@ CANDIDATES_SHOWN = 40
 
 
 def complete_outcome(incomplete: str) -> list[str]:
+    from inferway.picker.explain import CLIENT_LEFT
     from inferway.picker.outcome import OUTCOMES
 
-    return [one.value for one in OUTCOMES if one.value.startswith(incomplete)]
+    known = [*(one.value for one in OUTCOMES), CLIENT_LEFT]
+    return [one for one in known if one.startswith(incomplete)]
 
 
 def explain(

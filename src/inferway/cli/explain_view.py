@@ -80,11 +80,14 @@ def _facts(item: Document) -> Iterator[str]:
 
 
 def _what_came(item: Document) -> Iterator[Text]:
+    waited = f"after {_seconds(item['waited_s'])} in the queue" if item["waited_s"] else ""
     if not item["winner"]:
         left = f"{item['candidates_total']} of {item['endpoints_total']} endpoints were left"
-        yield Text(f"not sent: {item['outcome']}" + (f"; {left}" if item["policy"] else ""))
+        told = (item["outcome"], waited, left if item["policy"] else "")
+        yield Text(f"not sent: {'; '.join(filter(None, told))}")
         return
-    yield Text.assemble(("sent to ", ""), (item["winner"], "bold"), f": {item['reason']}")
+    why = ", ".join(filter(None, (item["reason"], waited)))
+    yield Text.assemble(("sent to ", ""), (item["winner"], "bold"), f": {why}")
     if item["runner_up"]:
         margin = _cost(item["margin"], item["cost_unit"])
         yield Text(f"  next: {item['runner_up']}, dearer by {margin}")

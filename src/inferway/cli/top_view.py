@@ -27,7 +27,7 @@ NOTHING: Final = "-"
 PICKED: Final = "picked"
 POOL_TITLES: Final = (
     *("POOL", "READY", "IN FLIGHT", "PENDING", "WAIT", "RUN", "KV"),
-    *("PICKS/S", "REFUSED/S", "HITS", "TTFT p50", "p95"),
+    *("PICKS/S", "REFUSED/S", "HITS", "TTFT p50", "p95", "QUEUE", "SATURATION"),
 )
 ENDPOINT_TITLES: Final = (
     *("ENDPOINT", "STATE", "IN FLIGHT", "PENDING", "WAIT", "RUN", "KV"),
@@ -97,6 +97,8 @@ def pools_table(pools: list[Document], earlier: dict[str, Document], elapsed_s: 
             _percent(matched / prompt if prompt else None),
             _seconds(percentile(ttft, 0.5)),
             _seconds(percentile(ttft, 0.95)),
+            _queue(pool["queue"]),
+            _percent(pool["saturation"]),
         )
     return rows
 
@@ -161,6 +163,11 @@ def _order(sort: str, picks: dict[str, int]) -> Callable[[Document], float]:
     if field is None:
         return lambda _: 0.0
     return lambda one: -1.0 * (one[field] if one[field] is not None else -1.0)
+
+
+def _queue(bands: list[Document]) -> str:
+    """How many wait, by priority."""
+    return ", ".join(f"{band['priority']}: {band['requests']}" for band in bands) or "0"
 
 
 def _readiness(pool: Document) -> Text:

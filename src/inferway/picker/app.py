@@ -20,6 +20,7 @@ import gc
 import secrets
 import time
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -27,7 +28,7 @@ import numpy as np
 
 from inferway._native import PrefixIndex, hash_seed, parse_metrics
 from inferway.observability.logging import get_logger
-from inferway.picker.config import PickerConfig, PickerStatus
+from inferway.picker.config import BandStatus, PickerConfig, PickerStatus
 from inferway.picker.control_link import ConfigRefusedError, ControlLink
 from inferway.picker.datalayer.prefix import PrefixStore
 from inferway.picker.datalayer.scrape import Scraper, Target
@@ -219,8 +220,20 @@ class Picker:
 
     def _pool_status(self, pool: str, now_s: float) -> PoolStatus:
         status = self.desk.layer.status(pool, now_s)
-        plugins = self.desk.profiles.status(pool)
-        return status.model_copy(update={"traffic": self.metrics.traffic(pool), "plugins": plugins})
+        flow = self.desk.holding.flows.pools[pool]
+        saturation = flow.saturation(now_s)
+        return status.model_copy(
+            update={
+                "traffic": self.metrics.traffic(pool),
+                "plugins": self.desk.profiles.status(pool),
+                "queue": tuple(
+                    BandStatus(priority=band.priority, requests=band.requests, bytes=band.bytes)
+                    for band in flow.queue.bands()
+                    if band.requests
+                ),
+                "saturation": saturation if isfinite(saturation) else None,
+            }
+        )
 
     async def scrape(self) -> None:
         """Runs the scraper; a new one when its settings change."""

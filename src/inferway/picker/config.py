@@ -212,10 +212,24 @@ class PluginStatus(_Message):
     faults: dict[str, int] = Field(default_factory=dict, description="calls that failed, by cause")
 
 
+class BandStatus(_Message):
+    """Requests of one priority that wait in the picker."""
+
+    priority: int
+    requests: int
+    bytes: int
+
+
 class PoolStatus(_Message):
     name: str
     endpoints: tuple[EndpointStatus, ...] = ()
     traffic: TrafficStatus = TrafficStatus()
+    queue: tuple[BandStatus, ...] = Field(
+        default=(), description="highest priority first; priorities of which nothing waits are out"
+    )
+    saturation: float | None = Field(
+        default=None, description="1 or more: the pool takes no more; None: not known"
+    )
     panic: bool = Field(
         default=False, description="so many are ejected that ejections are passed over"
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from inferway._native import Done, Fault, First, Open, Pick
 from inferway.observability.logging import get_logger
-from inferway.picker.explain import Ring
+from inferway.picker.explain import CLIENT_LEFT, Ring
 from inferway.picker.flowcontrol.asked import Refusal
 from inferway.picker.flowcontrol.waiting import FOR_EVER
 from inferway.picker.holding import Holding
@@ -284,6 +284,10 @@ class PickDesk:
         if counters is not None:
             self._ended.append((counters, charge, done))
         if self.holding.busy:
+            held = self.holding.flows.held.get((connection, done.stream))
+            if held is not None:
+                (_, pick, model, priority), since_s = held[1].what, held[1].entered_s
+                self.ring.refused(pick, model, priority, CLIENT_LEFT, since_s)
             self.holding.ended(connection, done.stream, charge, done, now_s)
 
     def _forget(self, streams: dict[int, ModelCounters], stream: int) -> ModelCounters | None:

@@ -37,6 +37,7 @@ _ENDPOINT_BYTES: Final = 8 * 8 + 2
 # A block of a prompt is at least 256 bytes, its hash is 8.
 _PROMPT_SHIFT: Final = 5
 _PICKED: Final = Outcome.PICKED
+CLIENT_LEFT: Final = "client_left"  # while it waited in the queue
 _new = tuple.__new__
 
 
@@ -80,21 +81,36 @@ class Choice(NamedTuple):
 class Recorded:
     """One pick and what came of it. `choice` is None when it did not come to one."""
 
-    __slots__ = ("at_s", "choice", "done", "key", "model", "outcome", "pick", "size_bytes")
+    __slots__ = (
+        "at_s",
+        "choice",
+        "done",
+        "key",
+        "model",
+        "outcome",
+        "pick",
+        "priority",
+        "size_bytes",
+        "waited_s",
+    )
 
     def __init__(
         self,
         pick: PickRequest,
         model: str,
-        outcome: Outcome,
+        priority: int | None,
+        outcome: str,
         at_s: float,
         choice: Choice | None,
         key: tuple[int, int] | None,
         size_bytes: int,
+        waited_s: float,
     ) -> None:
         self.pick = pick
         self.model = model
-        self.outcome = outcome
+        self.priority = priority  # None: its pool is not known
+        self.outcome = outcome  # an `Outcome`, or `CLIENT_LEFT`
+        self.waited_s = waited_s  # in the picker's queue
         self.at_s = at_s
         self.choice = choice
         self.key = key  # connection and stream, while it runs
@@ -147,10 +163,18 @@ class Ring:
             self._trim()
 
     def nobody(self, choice: Choice) -> None:
-        """A decision found nobody; the refusal that follows is recorded with it."""
+        """A decision led nowhere; the refusal that follows is recorded with it."""
         self._nobody = choice
 
-    def refused(self, pick: PickRequest, model: str, outcome: Outcome) -> None:
+    def refused(
+        self,
+        pick: PickRequest,
+        model: str,
+        priority: int | None,
+        outcome: str,
+        waiting_since_s: float | None = None,
+    ) -> None:
+        """A pick has ended without an endpoint."""
         choice, self._nobody = self._nobody, None
         if choice is not None and choice.weighed.request.pick is not pick:
             choice = None
@@ -158,7 +182,9 @@ class Ring:
             size = RECORD_BYTES + (pick.prompt_bytes >> _PROMPT_SHIFT)
             if choice is not None:
                 size += len(choice.load) * 2
-            self.add(Recorded(pick, model, outcome, self.clock(), choice, None, size))
+            now_s = self.clock()
+            waited_s = 0.0 if waiting_since_s is None else max(now_s - waiting_since_s, 0.0)
+            self.add(Recorded(pick, model, priority, outcome, now_s, choice, None, size, waited_s))
 
     def ended(self, connection: int, done: Done) -> None:
         """The answer to a pick has ended; of one that is not remembered, nothing happens."""
@@ -195,7 +221,13 @@ class PoolRecorder:
         self._view: object = None
 
     def chosen(
-        self, weighed: Weighed, rows: Sequence[int], filter_id: int, sequence: int, at_s: float
+        self,
+        weighed: Weighed,
+        rows: Sequence[int],
+        filter_id: int,
+        sequence: int,
+        at_s: float,
+        waited_s: float,
     ) -> None:
         """A choice was made. To be called before it is charged."""
         self._skipped += 1
@@ -212,10 +244,12 @@ class PoolRecorder:
         elif not choice[8]:
             size += 2 * len(view)
         key = filter_id, pick.stream
-        self._ring.add(Recorded(pick, request[5], _PICKED, at_s, choice, key, size))
+        self._ring.add(
+            Recorded(pick, request[5], request[2], _PICKED, at_s, choice, key, size, waited_s)
+        )
 
     def nobody(self, weighed: Weighed, sequence: int) -> None:
-        """There was nobody to choose."""
+        """The request is about to be refused."""
         self._ring.nobody(self._choice(weighed, (), sequence))
 
     def _choice(self, weighed: Weighed, rows: Sequence[int], sequence: int) -> Choice:

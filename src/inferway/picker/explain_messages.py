@@ -95,7 +95,8 @@ class Explanation(_Message):
     model: str = Field(description="as the client asked")
     served_model: str = Field(description="after a rewrite")
     objective: str = ""
-    priority: int | None = Field(default=None, description="None: it did not come to a choice")
+    priority: int | None = Field(default=None, description="None: its pool is not known")
+    waited_s: float = Field(default=0.0, description="in the picker's queue")
     prompt_tokens: float | None = Field(default=None, description="estimate")
     output_tokens: float | None = Field(default=None, description="estimate")
     repeated: bool = Field(default=False, description="asked again by a filter that reconnected")

@@ -58,7 +58,9 @@ def explanation(
         at=(now - timedelta(seconds=age_s)).isoformat(timespec="milliseconds"),
         age_s=age_s,
         pool=pick.pool,
-        outcome=record.outcome.value,
+        outcome=str(record.outcome),
+        waited_s=record.waited_s,
+        priority=record.priority,
         model=pick.model,
         served_model=record.model,
         objective=pick.objective,
@@ -79,7 +81,6 @@ def _with_choice(
     return whole.model_copy(
         update={
             "policy": choice.profile.name,
-            "priority": request.priority,
             "prompt_tokens": round(request.prompt_tokens, 1),
             "output_tokens": round(request.output_tokens, 1),
             "winner": addresses[rows[0]] if rows else "",

@@ -87,7 +87,7 @@ def _matches(record: Recorded, query: ExplainQuery) -> bool:
         return False
     if query.pool and pick.pool != query.pool:
         return False
-    if query.outcome and record.outcome.value != query.outcome:
+    if query.outcome and record.outcome != query.outcome:
         return False
     return not query.endpoint or query.endpoint in _endpoints(record)
 

@@ -210,7 +210,8 @@ class Holding:
             self._failed(pick)
             answer = Refusal(Outcome.FAILED)
         if isinstance(answer, Refusal):
-            self._later(connection, self._runtime.refuse(answer, pick, model))
+            frame = self._runtime.refuse(answer, pick, model, item.entered_s)
+            self._later(connection, frame)
         elif answer is not None:
             self._sent[connection, pick.stream] = _Sent(runtime.flow, item)
             self._opened(connection, pick, model)
@@ -220,7 +221,7 @@ class Holding:
         turned_away, flow.turned_away = flow.turned_away, []
         for item, refusal in turned_away:
             asked = item.what
-            frame = self._runtime.refuse(refusal, asked.pick, asked.model)
+            frame = self._runtime.refuse(refusal, asked.pick, asked.model, item.entered_s)
             self._later(asked.connection, frame)
 
     def _later(self, connection: int, frame: bytes) -> None:

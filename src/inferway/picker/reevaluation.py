@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
+from inferway.picker.flowcontrol.pool_flow import NO_ROOM
 from inferway.picker.scheduling.contracts import Learns
 from inferway.picker.scheduling.profile import TermDroppedError
 
@@ -83,7 +84,10 @@ def reevaluated(
     rng = Replayed(draws, rest)
     request, _ = profile.filter(request, endpoints, ())
     costs, _ = profile.rate(request, endpoints, choice.sequence, rng)
-    return profile.picker.choose(costs, request.candidates, rng, count=max(len(choice.rows), 1))
+    candidates, room = request.candidates, dict(choice.weighed.removals).get(NO_ROOM)
+    if room is not None:
+        candidates = room if candidates is None else room & candidates
+    return profile.picker.choose(costs, candidates, rng, count=max(len(choice.rows), 1))
 
 
 def as_it_was(choice: Choice) -> Profile:
@@ -136,9 +140,9 @@ class _Said:
 
 def _before_filters(choice: Choice) -> Bools | None:
     """Who could be chosen before the profile's own filters ran."""
-    filters = {name for name, _ in choice.profile.filters}
+    later = {NO_ROOM, *(name for name, _ in choice.profile.filters)}
     mask: Bools | None = None
     for by, keep in choice.weighed.removals:
-        if by not in filters:
+        if by not in later:
             mask = keep if mask is None else mask & keep
     return mask

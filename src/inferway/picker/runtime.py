@@ -110,13 +110,21 @@ class Runtime:
             return None, b"", model
         return refusal.outcome, self.refuse(refusal, pick, model), model
 
-    def refuse(self, refusal: Refusal, pick: FlowRequest, model: str = "") -> bytes:
+    def refuse(
+        self,
+        refusal: Refusal,
+        pick: FlowRequest,
+        model: str = "",
+        waiting_since_s: float | None = None,
+    ) -> bytes:
         """The answer to a request that goes nowhere. `model`: that should have served."""
         outcome, retry_after_s, retry = refusal
         self._metrics.pool(pick.pool).outcomes[OUTCOMES.index(outcome)] += 1
         if self._metrics.versions.pools:
             self._count_refusal(outcome, pick, model or pick.model)
-        self._ring.refused(pick, model or pick.model, outcome)
+        pool = self.pools.get(pick.pool)
+        priority = None if pool is None else pool.priority(pick.objective, pick.model)
+        self._ring.refused(pick, model or pick.model, priority, outcome, waiting_since_s)
         return reject(
             outcome,
             stream=pick.stream,
@@ -218,6 +226,8 @@ class PoolRuntime:
             request = Asked(connection, pick, model, priority)
             decided = flow.decide(request, weighed, rows, now_s)
             if isinstance(decided, Refusal):
+                if rows:
+                    scheduler.refused(weighed)
                 return decided, b"", model
             if isinstance(decided, Waiting):
                 return None, b"", model
@@ -248,7 +258,7 @@ class PoolRuntime:
     ) -> bytes:
         """Charges and counts; returns the answer."""
         _, _, endpoints, uncached, context, prompt, reason = self._scheduler.place(
-            weighed, rows, connection
+            weighed, rows, connection, waited_s
         )
         priority, model = weighed.request.priority, weighed.request.model
         counters = self._counters

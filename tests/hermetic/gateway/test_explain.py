@@ -36,9 +36,14 @@ async def gateway(
     backends: list[SimServer], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningGateway]:
     urls = [part for one in backends for part in ("--backend", f"http://{one.address}")]
-    async with running_gateway(
-        tmp_path_factory.mktemp("gateway"), *urls, models=("llama",)
-    ) as running:
+    folder = tmp_path_factory.mktemp("gateway")
+    told = folder / "picker.yaml"
+    told.write_text(
+        "apiVersion: inferway.dev/v1alpha1\nkind: EndpointPickerConfig\n"
+        "conduct: {responseHeaders: true}\n"
+    )
+    urls += ["--picker-config", str(told)]
+    async with running_gateway(folder, *urls, models=("llama",)) as running:
         yield running
 
 
@@ -89,6 +94,15 @@ async def test_the_id_of_a_response_leads_to_its_decision(
     cached = {one["address"]: one["matched_tokens"] for one in second["candidates"]}
     assert cached.pop(second["winner"]) > 300
     assert set(cached.values()) == {0}
+
+
+async def test_a_response_says_why_where_the_pool_lets_it(gateway: RunningGateway) -> None:
+    body = {"model": "llama", "messages": PROMPT, "max_tokens": 2}
+    status, headers, _reply = await gateway.post(body)
+    assert status == 200
+    told = await explained(gateway, headers["x-request-id"])
+    assert headers["x-inferway-reason"] == told["reason"]
+    assert headers["x-inferway-endpoint"] == told["winner"]
 
 
 async def test_the_command_tells_it_to_people(gateway: RunningGateway) -> None:

@@ -58,6 +58,7 @@ def decision(**changes: Any) -> Document:
         "served_model": "food-v2",
         "objective": "important",
         "priority": 10,
+        "waited_s": 0.0,
         "prompt_tokens": 812.0,
         "output_tokens": 200.0,
         "repeated": False,
@@ -167,21 +168,22 @@ def test_how_it_went_wrong(admin: AdminApi) -> None:
         "endpoint": "",
     }
     nobody = decision(
-        outcome="no_endpoint", winner="", runner_up="", ended=None, candidates_total=0
+        outcome="no_endpoint", winner="", runner_up="", ended=None, candidates_total=0, waited_s=1.5
     )
     refused = decision(
         outcome="pool_not_found", policy="", winner="", ended=None, priority=None, candidates=[]
     )
     refused["prompt_tokens"] = refused["output_tokens"] = None
-    running = decision(ended=None, repeated=True)
+    running = decision(ended=None, repeated=True, waited_s=0.25)
     answers(admin, "/admin/explain/r-1", decision(ended=ended), nobody, refused, running)
     found = call("explain", "r-1", "--admin", admin.url).out
     assert (
         "200 from no server, broken off by the server, first token deadline, 3 servers tried, "
         "1.20 s in all\n" in found
     )
-    assert "not sent: no_endpoint; 0 of 5 endpoints were left\n" in found
+    assert "not sent: no_endpoint; after 1.50 s in the queue; 0 of 5 endpoints were left\n" in found
     assert "not sent: pool_not_found\n" in found
+    assert "prefix 82%, least cost by 12 ms, after 250 ms in the queue\n" in found
     assert "its answer has not ended\n" in found
     assert "asked again after the picker was away" in found
     assert found.count("\n---\n") == 3

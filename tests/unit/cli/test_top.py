@@ -47,6 +47,8 @@ def pool(*endpoints: Document, name: str = "default/chat", **traffic: Any) -> Do
         "name": name,
         "endpoints": list(endpoints),
         "panic": False,
+        "queue": [],
+        "saturation": None,
         "traffic": {**counted, **traffic},
     }
 
@@ -86,17 +88,24 @@ NOW = Reading(
             matched_tokens=600.0,
             ttft=[[0.1, 15], [0.2, 10]],
         )
+        | {
+            "queue": [
+                {"priority": 10, "requests": 2, "bytes": 900},
+                {"priority": -1, "requests": 30, "bytes": 9_000},
+            ],
+            "saturation": 1.25,
+        }
     ],
 )
 
 
 def test_rates_and_ratios_are_of_the_interval() -> None:
     head, chat, _, title, columns, *rows = lines(BEFORE, NOW)
-    assert head == [*POOL, "HITS", "TTFT p50", "p95"]
+    assert head == [*POOL, "HITS", "TTFT p50", "p95", "QUEUE", "SATURATION"]
     assert chat == [
         *("default/chat", "2/3", "11", "21.0k", "2", "9", "42%"),
         # 40 picks and 2 refusals in 2 s; 500 of 2,000 tokens; 10 up to 100 ms, 10 up to 200 ms.
-        *("20", "1.0", "25%", "100 ms", "190 ms"),
+        *("20", "1.0", "25%", "100 ms", "190 ms", "10: 2, -1: 30", "125%"),
     ]
     assert title == ["default/chat"]
     assert columns == [*ENDPOINT, "AGE"]
@@ -209,7 +218,7 @@ def test_once(admin: AdminApi, no_waiting: list[float]) -> None:
     found = call("top", "--once", "-i", "3", "--admin", admin.url)
     assert (found.code, found.err) == (0, "")
     assert found.out.splitlines()[1].split() == [
-        *("default/chat", "1/1", "2", "500", "1", "3", "50%", "50", "0", "-", "-", "-"),
+        *("default/chat", "1/1", "2", "500", "1", "3", "50%", "50", "0", "-", "-", "-", "0", "-"),
     ]
     assert no_waiting == [3.0]
 

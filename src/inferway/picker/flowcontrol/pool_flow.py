@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _PATIENCE_MAX_S: Final = 5.0
 # One that could go nowhere, although something had room, is not tried again sooner.
 _PAUSE_S: Final = 0.05
+NO_ROOM: Final = "no room"
 _COLLECT_EVERY_S: Final = 10.0
 _ROOMS_MAX: Final = 16  # endpoints with room that are looked at for those that take any
 
@@ -351,7 +352,7 @@ class PoolFlow:
         candidates = room if weighed.candidates is None else room & weighed.candidates
         if not candidates.any():
             return None
-        removals = (*weighed.removals, Removal("no room", room))
+        removals = (*weighed.removals, Removal(NO_ROOM, room))
         return weighed._replace(candidates=candidates, removals=removals)
 
     def _gate_is_open(self, priority: int, now_s: float) -> bool:

@@ -195,10 +195,14 @@ class PoolScheduler:
             del self._recorder.tape.draws[self._drawn :]
         return self._choose(weighed[2], weighed[3], self._rng, count=self._count)
 
-    def place(self, weighed: Weighed, rows: Sequence[int], filter_id: int) -> Decision:
-        """Charges the first row and remembers it. `rows`: at least one, the others fallbacks."""
+    def place(
+        self, weighed: Weighed, rows: Sequence[int], filter_id: int, held_s: float = 0.0
+    ) -> Decision:
+        """Charges the first row and remembers it. `rows`: at least one, the others fallbacks.
+        `held_s`: how long the request has waited for its turn.
+        """
         if self._recorder is not None:
-            self._recorder.chosen(weighed, rows, filter_id, self._sequence, self._aged_at_s)
+            self._recorder.chosen(weighed, rows, filter_id, self._sequence, self._aged_at_s, held_s)
         data, request = self._data, weighed[0]
         prompt, output, _, matched, tiers, model, _, pick = request  # a third of reading by name
         layer, table = data.layer, data.table
@@ -229,10 +233,14 @@ class PoolScheduler:
         why = reason(self.profile, weighed, rows) if self._reasons else ""
         return _new(Decision, (row, address, endpoints, uncached, context, prompt, why))
 
-    def nobody(self, weighed: Weighed) -> NoEndpoint:
-        """Why there was nothing to choose from."""
+    def refused(self, weighed: Weighed) -> None:
+        """The request goes nowhere, although somebody could be chosen."""
         if self._recorder is not None:
             self._recorder.nobody(weighed, self._sequence)
+
+    def nobody(self, weighed: Weighed) -> NoEndpoint:
+        """Why there was nothing to choose from."""
+        self.refused(weighed)
         if not len(weighed.endpoints):
             return NoEndpoint.EMPTY
         return NoEndpoint.FILTERED if weighed.endpoints.ready.any() else NoEndpoint.NONE_READY
