@@ -59,7 +59,7 @@ def profile_config(config: EndpointPickerConfig | None) -> ProfileConfig | None:
         return None
     plugins = []
     for part in config.profile:
-        plugin = config.plugin(part.plugin_ref)
+        plugin = config.part(part)
         told: dict[str, JsonValue] = {
             name: value
             for name, value in plugin.parameters.items()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from inferway.envoy.base_models import base_models
 from inferway.envoy.messages import Json, Resource, ResourceType, resource, typed
+from inferway.resources.picker_conduct import Conduct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,13 +109,14 @@ def _headers(pool: Pool) -> Json:
 
 def _conduct(pool: Pool) -> Json:
     """What differs from the filter's defaults."""
-    conduct = pool.picker_config.conduct if pool.picker_config is not None else None
-    if conduct is None:
+    config = pool.picker_config
+    if config is None:
         return {}
+    conduct = config.conduct or Conduct()
     wanted: Json = {
         "response_headers": conduct.response_headers,
         "include_usage": conduct.include_usage,
-        "session_cookie": conduct.session_cookie,
+        "session_cookie": config.session_cookie,
     }
     return {name: value for name, value in wanted.items() if value}
 

@@ -18,6 +18,7 @@ from .picker_flow import DefaultBand, FlowControl, PluginReference
 from .picker_health import PickerHealth
 from .picker_plugins.plugin_type import SCHEDULING, PluginType, ReadsHeaders, Role
 from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
+from .picker_plugins.sessions import SessionAffinity, SessionIds
 from .scalars import (
     Boolean,
     Count,
@@ -247,6 +248,27 @@ class EndpointPickerConfig(Object):
             if one.plugin_type.is_served and one.plugin_type.roles <= SCHEDULING
         )
 
+    def part(self, part: ProfilePlugin) -> PickerPlugin:
+        """A plugin of the profile, with its parameters as the picker gets them."""
+        plugin, header = self.plugin(part.plugin_ref), self.session_ids.header_name
+        if header is None or plugin.plugin_type.parameters is not SessionAffinity:
+            return plugin
+        settled = parameters_of(plugin, SessionAffinity).with_header(header)
+        written = settled.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return plugin.model_copy(update={"parameters": written})
+
+    @property
+    def session_ids(self) -> SessionIds:
+        """Where sessions are found, if a plugin says so."""
+        found = (one for one in self.plugins if one.type == "session-id-producer")
+        return next((parameters_of(one, SessionIds) for one in found), SessionIds())
+
+    @property
+    def session_cookie(self) -> str | None:
+        """The cookie that names sessions; the pool's conduct counts before the plugin."""
+        conduct = self.conduct.session_cookie if self.conduct is not None else None
+        return conduct or self.session_ids.cookie_name
+
     @property
     def request_headers(self) -> tuple[str, ...]:
         """Names, in lower case, of request headers that the picker looks at."""
@@ -254,7 +276,7 @@ class EndpointPickerConfig(Object):
         if self.flow_control is not None and self.flow_control.identity_header:
             found[self.flow_control.identity_header.lower()] = None
         for part in self.profile:
-            plugin = self.plugin(part.plugin_ref)
+            plugin = self.part(part)
             model = plugin.plugin_type.parameters
             if issubclass(model, ReadsHeaders):
                 found.update(dict.fromkeys(parameters_of(plugin, model).request_headers()))

@@ -1,13 +1,9 @@
 """`conduct` of an EndpointPickerConfig: how a pool treats requests and their clients."""
 
-from typing import Annotated
-
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from .meta import Model
-from .scalars import COOKIE_NAME_PATTERN, Boolean, GoDuration, Int64Count, Percent
-
-CookieName = Annotated[str, StringConstraints(pattern=COOKIE_NAME_PATTERN)]
+from .scalars import Boolean, CookieName, GoDuration, Int64Count, Percent
 
 
 class RetryBudget(Model):

@@ -99,6 +99,7 @@ HeaderName = Annotated[
 ]
 HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN)]
+CookieName = Annotated[str, StringConstraints(pattern=COOKIE_NAME_PATTERN)]
 GoDuration = Annotated[str, StringConstraints(max_length=64, pattern=GO_DURATION_PATTERN)]
 Percent = Annotated[str, StringConstraints(pattern=PERCENT_PATTERN)]
 Increase = Annotated[str, StringConstraints(pattern=INCREASE_PATTERN)]

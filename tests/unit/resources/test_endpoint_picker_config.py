@@ -9,6 +9,7 @@ from inferway.resources.decode import Decoded, decode
 from inferway.resources.endpoint_picker_config import parameters_of
 from inferway.resources.picker_plugins.registry import PLUGIN_TYPES
 from inferway.resources.picker_plugins.scorers import PrefixCacheScorer
+from inferway.resources.picker_plugins.sessions import SessionAffinity
 
 APART = "prefill and decode on different servers are not supported"
 ORDERED = "plugins: [{name: p, type: fcfs-ordering-policy}]"
@@ -270,6 +271,36 @@ def test_headers_that_the_profile_looks_at() -> None:
         " parameters: {headerName: x-zone, labelKey: rack}}]"
     )
     assert found.request_headers == ("x-session-token", "x-chat", "x-zone")
+
+
+def test_sessions_by_the_header_of_their_producer() -> None:
+    sources = "sessionIdConfig: {sources: [{attribute: session-id}, {header: x-other}]}"
+    found = config(
+        "plugins: [{type: session-id-producer, parameters: {headerName: X-Chat}},"
+        f" {{type: session-affinity-scorer, parameters: {{strategy: session_id, {sources}}}}}]"
+    )
+    assert found.request_headers == ("x-chat", "x-other")
+    [part] = found.profile
+    told = parameters_of(found.part(part), SessionAffinity).session_id_config
+    assert [one.header for one in told.sources] == ["X-Chat", "x-other"]
+    assert found.session_cookie is None
+
+
+@pytest.mark.parametrize(
+    ("text", "cookie"),
+    [
+        ("plugins: [{type: session-id-producer, parameters: {cookieName: chat}}]", "chat"),
+        ("plugins: [{type: session-id-producer}]", None),
+        ("conduct: {sessionCookie: ours}", "ours"),
+        ("plugins: []", None),
+    ],
+)
+def test_sessions_by_a_cookie(text: str, cookie: str | None) -> None:
+    version = "inferway.dev" if "conduct" in text else "llm-d.ai"
+    head = f"apiVersion: {version}/v1alpha1\nkind: EndpointPickerConfig\n"
+    [entry] = decode((head + text).encode(), file="picker.yaml").entries
+    assert isinstance(entry.resource, EndpointPickerConfig)
+    assert entry.resource.session_cookie == cookie
 
 
 @pytest.mark.parametrize("name", sorted(PLUGIN_TYPES))

@@ -32,6 +32,7 @@ _MIX: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 class ConsistentHash:
     name = "consistent-hash"
+    unit = "places"
 
     def __init__(
         self,

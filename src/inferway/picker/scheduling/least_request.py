@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 class LeastRequest:
     name = "least-request"
+    unit = "requests"
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
         return endpoints.in_flight.copy()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 class Lmetric:
     name = "lmetric"
+    unit = "token requests"
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
         tokens = endpoints.pending_tokens + request.prompt_tokens - request.matched_tokens

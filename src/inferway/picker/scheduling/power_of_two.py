@@ -20,6 +20,7 @@ _NOT_DRAWN: Final = 1e6  # requests; more than an endpoint ever has
 
 class PowerOfTwo:
     name = "power-of-two"
+    unit = "requests"
 
     def __init__(self, choices: int = 2) -> None:
         self._choices = choices

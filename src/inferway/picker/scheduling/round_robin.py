@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 class RoundRobin:
     name = "round-robin"
+    unit = "turns"
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
         count = len(endpoints)

@@ -14,13 +14,13 @@ from inferway.resources.scalars import (
     Boolean,
     Factor,
     GoDuration,
-    HeaderName,
     Int64Count,
     ObjectName,
     PositiveCount,
 )
 
-from .plugin_type import PluginType, Role, built_in, refused
+from .plugin_type import PluginType, Role, built_in, plugin, refused
+from .sessions import SessionIds
 
 _Free = Mapping[str, JsonValue]
 
@@ -70,13 +70,6 @@ class InFlightLoad(Model):
     output_ratio: Factor | None = None
     max_estimated_output_tokens: Int64Count | None = None
     sync_cross_replica_state: Boolean | None = None
-
-
-class SessionIds(Model):
-    """`session-id-producer`"""
-
-    header_name: HeaderName | None = None
-    cookie_name: str | None = None
 
 
 class MetricsSource(Model):
@@ -156,10 +149,10 @@ DATA_PLUGINS: tuple[PluginType, ...] = (
     built_in(
         "inflight-load-producer", Role.OTHER, "work in flight is always counted", InFlightLoad
     ),
-    built_in(
+    plugin(
         "session-id-producer",
         Role.OTHER,
-        "sessions are taken from where the affinity plugin says",
+        "what session affinity finds where its source is an attribute",
         SessionIds,
     ),
     built_in("metrics-data-source", Role.DATA_SOURCE, _SCRAPED, MetricsSource),

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from inferway.resources.meta import Model
 from inferway.resources.scalars import (
+    CookieName,
     HeaderName,
     ObjectName,
     PositiveCount,
@@ -45,6 +46,15 @@ class SessionIdConfig(Model):
     eviction_sweep_s: PositiveCount | None = Field(default=None, alias="evictionSweepSeconds")
 
 
+class SessionIds(Model):
+    """`session-id-producer`"""
+
+    header_name: HeaderName | None = Field(default=None, description="the session, by this header")
+    cookie_name: CookieName | None = Field(
+        default=None, description="or by this cookie, which clients without it get"
+    )
+
+
 class SessionAffinity(ReadsHeaders):
     """`session-affinity-scorer`, `session-affinity-filter`"""
 
@@ -52,6 +62,15 @@ class SessionAffinity(ReadsHeaders):
     encoded_endpoint_header_config: EncodedEndpointHeader = EncodedEndpointHeader()
     session_id_config: SessionIdConfig = SessionIdConfig()
     profile_name: ObjectName | None = None
+
+    def with_header(self, header: str) -> Self:
+        """With this header wherever a source is an attribute."""
+        sources = (
+            one if one.attribute is None else SessionSource(header=header)
+            for one in self.session_id_config.sources
+        )
+        ids = self.session_id_config.model_copy(update={"sources": tuple(sources)})
+        return self.model_copy(update={"session_id_config": ids})
 
     def request_headers(self) -> tuple[str, ...]:
         if self.strategy == "encoded_endpoint_header":
