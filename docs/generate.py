@@ -18,10 +18,12 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferway._native import PrefixIndex, hash_seed
 from inferway.adapters.metrics import SyncMetrics
 from inferway.cli.main import app
 from inferway.control.metrics import ControlMetrics
 from inferway.picker.config import PickerStatus
+from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.exposition import Sources, families
 from inferway.picker.metrics import PickerMetrics
 from inferway.picker.outcome import REPLIES, Reply
@@ -418,8 +420,16 @@ class NoIndex:
         return 0
 
 
+class NobodyFollowed:
+    publishers = connected = strange = slices_full = 0
+
+    def sequence_counts(self) -> tuple[int, int, int]:
+        return 0, 0, 0
+
+
 def picker_metrics() -> Iterator[str]:
-    sources = Sources(PickerMetrics(), PickerStatus(version=0), NoIndex(), 0)
+    events = (DataLayer(PrefixIndex(1), hash_seed).kv_events, NobodyFollowed())
+    sources = Sources(PickerMetrics(), PickerStatus(version=0), NoIndex(), 0, events)
     found = [
         (
             family.name + ("_total" if family.type == "counter" else ""),

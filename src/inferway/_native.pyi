@@ -124,7 +124,6 @@ class Applied:
     unread: int
     """Not understood."""
     cleared: bool
-    rank: int | None
     lost: NDArray[np.uint64]
     """Keys that were bound to blocks that are gone."""
 
@@ -136,7 +135,9 @@ class EngineCache:
 
     def __new__(cls, blocks_max: int) -> Self: ...
     def apply(self, batch: bytes, now_s: float) -> Applied:
-        """Takes over a published batch. ValueError, and nothing changed, when it is none."""
+        """Takes over a published batch. ValueError, and nothing changed, when it is none, or of
+        another data-parallel rank than those before.
+        """
     def candidates(
         self, tokens: int, since_s: float, until_s: float, keys: NDArray[np.uint64]
     ) -> list[tuple[int, int, int, int]]:

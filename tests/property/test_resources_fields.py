@@ -50,6 +50,7 @@ BAND = {
     "orderingPolicyRef": "fcfs",
     "requestTTL": "30s",
 }
+KV_EVENTS = {"port": 5557, "replayPort": 5657, "ranks": 2, "topic": "kv@"}
 DATA_LAYER = {
     "injectDefaults": True,
     "sources": [{"pluginRef": "source", "extractors": [{"pluginRef": "extractor"}]}],
@@ -456,6 +457,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             "identityHeader": "x-client",
         },
         "dataLayer": DATA_LAYER,
+        "kvEvents": KV_EVENTS,
         "data": DATA_LAYER,
         "requestHandler": {"parsers": [{"pluginRef": "parser"}]},
         "saturationDetector": {
@@ -495,6 +497,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             "engine": "sglang",
             "metricsPath": "/metrics",
             "draining": True,
+            "kvEvents": KV_EVENTS,
         },
     },
 }

@@ -61,7 +61,6 @@ pub struct Applied {
     pub ignored: u32,
     pub unread: u32,
     pub cleared: bool,
-    pub rank: Option<u64>,
     /// Keys of prompt blocks that are not cached any more.
     pub lost: Vec<u64>,
 }
@@ -72,6 +71,8 @@ pub type Candidate = (u64, u32, u32, u32);
 
 pub struct EngineBlocks {
     blocks_max: usize,
+    /// Of the first batch that said one.
+    rank: Option<u64>,
     table: Table,
     nodes: Vec<Node>,
     nodes_free: u32,
@@ -89,6 +90,7 @@ impl EngineBlocks {
     pub fn new(blocks_max: usize) -> Self {
         Self {
             blocks_max,
+            rank: None,
             table: Table::new(),
             nodes: Vec::new(),
             nodes_free: NONE,
@@ -125,12 +127,15 @@ impl EngineBlocks {
             + self.runs.capacity() * size_of::<Run>()
     }
 
-    /// None: not a batch, and nothing changed.
+    /// None: not a batch, or one of another data-parallel rank, and nothing changed.
     pub fn apply(&mut self, batch: &[u8], now_s: f64) -> Option<Applied> {
         let batch = read_batch(batch)?;
+        if self.rank.is_some() && batch.rank.is_some() && self.rank != batch.rank {
+            return None;
+        }
+        self.rank = self.rank.or(batch.rank);
         let mut applied = Applied {
             unread: batch.unread,
-            rank: batch.rank,
             ..Applied::default()
         };
         let mut run: Option<Run> = None;

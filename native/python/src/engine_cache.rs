@@ -28,7 +28,7 @@ impl EngineCache {
 
     fn apply(&mut self, batch: &[u8], now_s: f64) -> PyResult<Applied> {
         let applied = self.0.apply(batch, now_s);
-        let wrong = || PyValueError::new_err("not a batch of KV cache events");
+        let wrong = || PyValueError::new_err("not a batch of KV cache events of this rank");
         applied.map(Applied).ok_or_else(wrong)
     }
 
@@ -114,11 +114,6 @@ impl Applied {
     #[getter]
     fn cleared(&self) -> bool {
         self.0.cleared
-    }
-
-    #[getter]
-    fn rank(&self) -> Option<u64> {
-        self.0.rank
     }
 
     #[getter]

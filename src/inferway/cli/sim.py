@@ -127,6 +127,7 @@ def options_of(manifests: list[Path], *, speed: float, seed: int) -> list[SimOpt
     """One simulated server per ModelServer address. ValueError when one cannot be simulated."""
     from ipaddress import ip_address
 
+    from inferway.routing.pools import server_endpoints
     from inferway.simulator.app import SimOptions
     from inferway.sources.directory import load
 
@@ -137,7 +138,11 @@ def options_of(manifests: list[Path], *, speed: float, seed: int) -> list[SimOpt
     found = []
     for number, server in enumerate(snapshot.resources.model_servers):
         notes = server.metadata.annotations
-        for address in server.spec.addresses:
+        for endpoint, address in zip(
+            server_endpoints(server, (0,)), server.spec.addresses, strict=True
+        ):
+            told = endpoint.kv_events
+            events = None if told is None else told.at(endpoint.place)
             where = f"{server.qualified_name}: {address.host}:{address.port}"
             try:
                 loopback = ip_address(address.host).is_loopback
@@ -157,6 +162,8 @@ def options_of(manifests: list[Path], *, speed: float, seed: int) -> list[SimOpt
                     names=(server.metadata.name,),
                     speed=speed,
                     seed=seed + number,
+                    kv_events_port=None if events is None else events.port,
+                    kv_replay_port=None if events is None else events.replay_port,
                 )
             )
     if not found:

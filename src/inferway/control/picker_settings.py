@@ -9,14 +9,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.picker.config import PluginConfig, PoolExplainConfig, ProfileConfig
+from inferway.picker.config import (
+    KvEventsConfig,
+    PluginConfig,
+    PoolExplainConfig,
+    ProfileConfig,
+)
 from inferway.picker.health_config import HealthConfig
+from inferway.resources.endpoint_picker_config import parameters_of
+from inferway.resources.model_server import KvEvents as KvEventsSection
+from inferway.resources.picker_plugins.data import PreciseIndex
 from inferway.resources.scalars import go_duration_s
+from inferway.routing.model import KvEvents
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from inferway.resources import EndpointPickerConfig
+    from inferway.routing.picker_config import ResolvedEndpoint
+
+_PRECISE_INDEX = "precise-prefix-cache-producer"
 
 
 _HEALTH_TIMES = {
@@ -89,3 +101,34 @@ def explain_config(config: EndpointPickerConfig | None) -> PoolExplainConfig:
     if config.explain is None:
         return PoolExplainConfig(reason=headers)
     return PoolExplainConfig(record_every=config.explain.record_every, reason=headers)
+
+
+def kv_events_config(
+    endpoint: ResolvedEndpoint, config: EndpointPickerConfig | None
+) -> KvEventsConfig | None:
+    """Where an endpoint publishes its KV events: as its server says, else as the pool does."""
+    told = endpoint.kv_events or _pool_kv_events(config)
+    if told is None:
+        return None
+    at = told.at(endpoint.place)
+    return KvEventsConfig(port=at.port, replay_port=at.replay_port, ranks=at.ranks, topic=at.topic)
+
+
+def _pool_kv_events(config: EndpointPickerConfig | None) -> KvEvents | None:
+    """Our section, else the reference's plugin."""
+    if config is None:
+        return None
+    section = config.kv_events
+    if section is None:
+        plugin = next((one for one in config.plugins if one.type == _PRECISE_INDEX), None)
+        if plugin is None:
+            return None
+        events = parameters_of(plugin, PreciseIndex).kv_events_config
+        discovery = events.pod_discovery_config if events else None
+        port = discovery.socket_port if discovery else None
+        topic = events.topic_filter if events else None
+        told = {"port": port, "topic": topic}
+        section = KvEventsSection.model_validate(
+            {name: value for name, value in told.items() if value is not None}
+        )
+    return KvEvents(section.port, section.replay_port, section.ranks, section.topic)

@@ -23,6 +23,7 @@ from inferway.control.picker_settings import (
     explain_config,
     first_token_deadline_ms,
     health_config,
+    kv_events_config,
     profile_config,
 )
 from inferway.control.resolver import Resolver
@@ -343,6 +344,7 @@ def pool_config(target: PoolTargets) -> PoolConfig:
                 metrics_path=endpoint.metrics_path,
                 labels=dict(endpoint.labels),
                 draining=endpoint.draining,
+                kv_events=kv_events_config(endpoint, target.picker_config),
             )
             for endpoint in target.endpoints
         ),

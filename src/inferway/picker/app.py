@@ -1,11 +1,12 @@
 """The picker process: what it is made of and how it lives and ends.
 
 Problem: decisions must go on while configurations change, control is away and endpoints misbehave.
-Model: one event loop; the desk decides, the server carries frames, the scraper reads endpoints,
-the link follows control; all are owned by one task group, so a part that fails ends the process and
-its supervisor restarts it. Invariants: the pick socket opens only when a configuration is in
-force (a filter that cannot connect fails open; one that is told "no such pool" would fail
-requests); picks are answered until `stop` is set. It sets no signal handlers: the caller does.
+Model: one event loop; the desk decides, the server carries frames, the scraper reads endpoints, the
+subscriber what they tell of their caches, the link follows control; all are owned by one task
+group, so a part that fails ends the process and its supervisor restarts it. Invariants: the pick
+socket opens only when a configuration is in force (a filter that cannot connect fails open; one
+that is told "no such pool" would fail requests); picks are answered until `stop` is set. It sets no
+signal handlers: the caller does.
 
 Garbage collection: nothing on the path of a request makes cycles, so reference counting frees it.
 A full collection walks every object and would keep decisions waiting for tens of milliseconds; so
@@ -30,6 +31,7 @@ from inferway._native import PrefixIndex, hash_seed, parse_metrics
 from inferway.observability.logging import get_logger
 from inferway.picker.config import BandStatus, PickerConfig, PickerStatus
 from inferway.picker.control_link import ConfigRefusedError, ControlLink
+from inferway.picker.datalayer.kv_events.subscriber import Subscriber, sources
 from inferway.picker.datalayer.prefix import PrefixStore
 from inferway.picker.datalayer.scrape import Scraper, Target
 from inferway.picker.datalayer.state import DataLayer
@@ -81,6 +83,7 @@ async def run_picker(
         async with asyncio.TaskGroup() as tasks:
             owned = [
                 tasks.create_task(picker.scrape()),
+                tasks.create_task(picker.subscriber.run()),
                 tasks.create_task(keep_memory_clean(picker)),
                 tasks.create_task(picker.reload_plugins()),
             ]
@@ -136,6 +139,9 @@ class Picker:
         self._page = ""
         self._page_due_s = 0.0
         layer = DataLayer(self._index, hash_seed)
+        self.subscriber = Subscriber(
+            layer.kv_events, clock=time.monotonic, cpu_clock=time.perf_counter
+        )
         self.desk = PickDesk(
             layer,
             self.metrics,
@@ -211,7 +217,13 @@ class Picker:
         if now_s >= self._page_due_s:
             started_s = time.thread_time()
             self._page = await render(
-                Sources(self.metrics, status, self._index, self.server.open_streams),
+                Sources(
+                    self.metrics,
+                    status,
+                    self._index,
+                    self.server.open_streams,
+                    (self.desk.layer.kv_events, self.subscriber),
+                ),
                 time.perf_counter,
             )
             cost_s = time.thread_time() - started_s
@@ -256,6 +268,11 @@ class Picker:
         engines = self.desk.layer.engines
         self.scraper.set_targets(
             [Target(address, path, names) for address, (names, path) in engines.items()]
+        )
+        endpoints = [endpoint for pool in config.pools for endpoint in pool.endpoints]
+        publishing = {one.address: one.kv_events for one in endpoints if one.kv_events is not None}
+        self.subscriber.follow(
+            [one for address, events in publishing.items() for one in sources(address, events)]
         )
 
     def _new_scraper(self, config: PickerConfig) -> Scraper:

@@ -19,6 +19,15 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class KvEventsConfig(_Message):
+    port: int = Field(description="where the first rank publishes; each further one a port higher")
+    replay_port: int | None = Field(
+        default=None, description="the same for missed events; None: they cannot be asked for"
+    )
+    ranks: int = Field(default=1, ge=1, description="data-parallel ranks behind the endpoint")
+    topic: str = Field(default="", description="events of topics that begin so; empty: of all")
+
+
 class EndpointConfig(_Message):
     address: str = Field(
         description="ip:port, or [ip6]:port: what Envoy and the destination header use"
@@ -27,6 +36,9 @@ class EndpointConfig(_Message):
     engine: str = "vllm"
     metrics_path: str = "/metrics"
     labels: dict[str, str] = Field(default_factory=dict, description="of the ModelServer")
+    kv_events: KvEventsConfig | None = Field(
+        default=None, description="None: the server does not publish what its cache holds"
+    )
     ready: bool = Field(default=True, description="false: health checks fail; it gets no picks")
     draining: bool = Field(default=False, description="true: it gets no picks, and ends its work")
 

@@ -162,6 +162,8 @@ class PickDesk:
                     prompt_tokens=done.prompt_tokens,
                     completion_tokens=done.completion_tokens,
                 )
+                if charge.prompt is not None:
+                    self.layer.kv_events.ended(charge, done, charge.prompt, now_s)
             self.layer.observe_latency(charge, done, now_s)
 
     def drop(self, connection: int) -> None:

@@ -25,6 +25,7 @@ from prometheus_client.core import (
 )
 
 from inferway.observability.names import METRIC_PREFIX, REFERENCE_METRIC_PREFIX
+from inferway.picker.datalayer.kv_events import exposition as kv_events
 from inferway.picker.metrics import STREAM_ENDS
 from inferway.picker.outcome import OUTCOMES, Outcome
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from inferway.picker.config import EndpointStatus, PickerStatus, PoolStatus, SpeedStatus
+    from inferway.picker.datalayer.kv_events.book import EventBook
     from inferway.picker.metrics import Histogram, ModelCounters, PickerMetrics
 
     Samples = Iterable[tuple[Sequence[str], float | None]]
@@ -58,6 +60,7 @@ class Sources:
     status: PickerStatus
     index: IndexSize
     open_streams: int
+    kv_events: tuple[EventBook, kv_events.Following]
 
 
 async def render(sources: Sources, clock: Callable[[], float]) -> str:
@@ -80,6 +83,7 @@ def families(sources: Sources) -> Iterator[Metric]:
     yield from _endpoints(sources.status)
     yield from _plugins(sources.status)
     yield from _reference_pools(sources)
+    yield from kv_events.families(*sources.kv_events)
     yield from _process(sources)
 
 

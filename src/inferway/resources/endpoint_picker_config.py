@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 
 from .explain import explain, nearest, shown
 from .meta import Model, Object, ResourceKey
+from .model_server import KvEvents
 from .picker_conduct import Conduct
 from .picker_flow import OURS as OUR_FLOW_FIELDS
 from .picker_flow import DefaultBand, FlowControl, PluginReference
@@ -195,6 +196,9 @@ class EndpointPickerConfig(Object):
     data_layer: DataLayer | None = None
     data: DataLayer | None = Field(default=None, description="former name of dataLayer")
     request_handler: RequestHandler | None = None
+    kv_events: KvEvents | None = Field(
+        default=None, description="of servers whose ModelServer says nothing of it"
+    )
     saturation_detector: SaturationDetector | None = Field(
         default=None, description="former place of flowControl.saturationDetector"
     )

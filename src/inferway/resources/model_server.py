@@ -15,6 +15,7 @@ from .scalars import DNS_SUBDOMAIN_PATTERN, URL_PATH_PATTERN, Boolean, PortNumbe
 from .violations import Violation, reject
 
 ADDRESSES_MAX = 64
+RANKS_MAX = 64
 
 Engine = Literal["vllm", "sglang", "trtllm-serve", "triton-tensorrt-llm"]
 
@@ -69,6 +70,27 @@ class ServerAddress(Model):
     )
 
 
+class KvEvents(Model):
+    """Where engines publish what their KV caches hold, over ZeroMQ: vLLM's and SGLang's
+    `--kv-events-config`.
+    """
+
+    port: PortNumber = Field(
+        default=5557,
+        description="of the first rank; each further one, and each further address of the server "
+        "on the same host, publishes on the next",
+    )
+    replay_port: PortNumber | None = Field(
+        default=None, description="counts up like port; unset: missed events cannot be asked for"
+    )
+    ranks: Annotated[int, Field(ge=1, le=RANKS_MAX, strict=True)] = Field(
+        default=1, description="data-parallel ranks behind each address"
+    )
+    topic: Annotated[str, StringConstraints(max_length=512)] = Field(
+        default="", description="only events of topics that begin so"
+    )
+
+
 class ModelServerSpec(Model):
     addresses: Annotated[
         tuple[ServerAddress, ...],
@@ -87,6 +109,11 @@ class ModelServerSpec(Model):
     draining: Boolean = Field(
         default=False,
         description="true: it gets no new requests; those that run there go on to their end",
+    )
+    kv_events: KvEvents | None = Field(
+        default=None,
+        description="where it publishes what its KV cache holds; unset: as the pool's "
+        "EndpointPickerConfig says",
     )
 
     @model_validator(mode="after")

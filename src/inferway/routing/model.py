@@ -9,7 +9,7 @@ reference is an explicit `error`. The model knows nothing of Envoy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,22 @@ class MatchKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KvEvents:
+    """Where the first rank of a server publishes its KV events."""
+
+    port: int
+    replay_port: int | None
+    ranks: int  # behind each of its addresses
+    topic: str
+
+    def at(self, place: int) -> KvEvents:
+        """Where the server's endpoint of that place among those on its host publishes."""
+        shift = place * self.ranks
+        replay_port = None if self.replay_port is None else self.replay_port + shift
+        return replace(self, port=self.port + shift, replay_port=replay_port)
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One address of one model server. `host` is an IP literal or a DNS name, as written."""
 
@@ -42,6 +58,8 @@ class Endpoint:
     metrics_path: str
     labels: tuple[tuple[str, str], ...] = ()  # of the ModelServer, by name
     draining: bool = False  # it gets no new requests
+    kv_events: KvEvents | None = None  # as the server says; None: it does not
+    place: int = 0  # among the server's endpoints on the same host
 
 
 class Sticky(StrEnum):

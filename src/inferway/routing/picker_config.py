@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from inferway.resources import EndpointPickerConfig
     from inferway.routing.foreign_pickers import ForeignPicker
-    from inferway.routing.model import Pool, Rewrite, RoutingModel, ServerGroup
+    from inferway.routing.model import KvEvents, Pool, Rewrite, RoutingModel, ServerGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class ResolvedEndpoint:
     metrics_path: str
     labels: tuple[tuple[str, str], ...] = ()
     draining: bool = False
+    kv_events: KvEvents | None = None  # as the server says
+    place: int = 0  # among the server's endpoints on the same host
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ def _targets(pool: Pool, resolve: Mapping[str, tuple[str, ...]]) -> PoolTargets:
                     metrics_path=endpoint.metrics_path,
                     labels=endpoint.labels,
                     draining=endpoint.draining,
+                    kv_events=endpoint.kv_events,
+                    place=endpoint.place,
                 ),
             )
     return PoolTargets(

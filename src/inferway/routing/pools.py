@@ -20,13 +20,13 @@ Cost: O(servers * labels) for the index; per pool the members of its rarest labe
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferway.resources.picker_plugins.registry import is_file_type
 from inferway.routing.active_ports import active_ports
-from inferway.routing.model import Endpoint, Pool
+from inferway.routing.model import Endpoint, KvEvents, Pool
 from inferway.routing.picker_configs import CONFIG_ANNOTATION
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
 
@@ -76,11 +76,24 @@ class ServerIndex:
         return [one for one in rarest if wanted <= one.metadata.labels.items()]
 
 
-def server_endpoints(server: ModelServer, default_ports: Sequence[int]) -> Iterator[Endpoint]:
-    """The endpoints of a server whose addresses without port take these."""
+def server_endpoints(
+    server: ModelServer, default_ports: Sequence[int], active: Collection[int] | None = None
+) -> Iterator[Endpoint]:
+    """The endpoints of a server whose addresses without port take these, or only those of them that
+    are active.
+    """
     labels = tuple(sorted(server.metadata.labels.items()))
+    events = server.spec.kv_events
+    kv_events = None
+    if events is not None:
+        kv_events = KvEvents(events.port, events.replay_port, events.ranks, events.topic)
+    places: Counter[str] = Counter()
     for address in server.spec.addresses:
         for port in default_ports if address.port is None else (address.port,):
+            place = places[address.host]
+            places[address.host] += 1
+            if address.port is None and active is not None and port not in active:
+                continue
             yield Endpoint(
                 host=address.host,
                 port=port,
@@ -89,6 +102,8 @@ def server_endpoints(server: ModelServer, default_ports: Sequence[int]) -> Itera
                 metrics_path=server.spec.metrics_path,
                 labels=labels,
                 draining=server.spec.draining,
+                kv_events=kv_events,
+                place=place,
             )
 
 
@@ -177,9 +192,7 @@ def _member_endpoints(
         active, warning = active_ports(server)
         if warning is not None and warning not in warnings:
             warnings.append(warning)
-        yield from server_endpoints(
-            server, ports if active is None else [port for port in ports if port in active]
-        )
+        yield from server_endpoints(server, ports, active)
 
 
 def _unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

@@ -109,8 +109,7 @@ class KvPublisher:
 
     def close(self) -> None:
         self._live.close(linger=0)
-        self._replay.close(linger=0)
-        self._context.term()
+        self._context.destroy(linger=0)
 
     @staticmethod
     def _bind(socket: "zmq.Socket[bytes] | zmq.asyncio.Socket", host: str, port: int) -> int:

@@ -21,7 +21,7 @@ def test_vectors_are_read(vector: dict[str, object]) -> None:
     applied = cache.apply(bytes.fromhex(str(vector["bytes"])), 0.0)
     done = {
         name: getattr(applied, name)
-        for name in ("stored", "removed", "orphans", "ignored", "unread", "cleared", "rank")
+        for name in ("stored", "removed", "orphans", "ignored", "unread", "cleared")
     }
     assert {**done, "held": len(cache), "tokens": cache.tokens} == vector["read"]
 
@@ -55,6 +55,17 @@ def test_a_batch_is_bytes_with_a_list_of_events() -> None:
             cache.apply(garbage, 0.0)
     with pytest.raises(ValueError, match="blocks_max: 0"):
         _native.EngineCache(0)
+
+
+def test_ranks_are_not_mixed() -> None:
+    cache = _native.EngineCache(100)
+    events = [BlockStored((1,), None, (), 16)]
+    cache.apply(encode_batch(events, at_s=0.0, rank=1), 0.0)
+    with pytest.raises(ValueError, match="of this rank"):
+        cache.apply(encode_batch([AllBlocksCleared()], at_s=0.0, rank=0), 0.0)
+    assert len(cache) == 1
+    cache.clear()  # whatever publishes after a restart
+    cache.apply(encode_batch(events, at_s=0.0, rank=0), 0.0)
 
 
 def test_a_binding_ends_where_the_last_full_block_does() -> None:

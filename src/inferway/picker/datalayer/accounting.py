@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from inferway._native import Open
+    from inferway.picker.datalayer.kv_events.association import Prompt
     from inferway.picker.datalayer.table import EndpointTable, Moment
 
 _NO_MODELS: Mapping[str, int] = {}
@@ -53,6 +54,7 @@ class Charge:
     began: Moment | None = None  # its endpoint when a stream began, else when it was placed
     teaches: bool = True  # false: something that costs do not count delays its first token
     first_seen: bool = False
+    prompt: Prompt | None = None  # only where the endpoint tells of its cache
     site: Site = field(default=_UNPLACED, repr=False)  # set when it is placed
 
     @property

@@ -5,8 +5,9 @@ and one address may stand in several pools. Model: `PrefixStore` owns the one in
 and gives every address a slot for as long as some pool has it; `PoolPrefix` translates between the
 slots and the rows of one pool. Invariants: a slot is cleared before it is given to another address;
 memory is bounded by the index itself. The model's name is part of the key, so pools that serve
-different models never see each other's prompts. It never learns of real evictions: the capacity is
-the engine's own, and a restarted engine is forgotten (`restarted`).
+different models never see each other's prompts. The capacity is the engine's own, and a restarted
+engine is forgotten (`restarted`). Of real evictions it learns only where the engine publishes them
+(kv_events/book.py); elsewhere the least recently used are taken to be gone.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class BlockIndex(Protocol):
     def set_capacity(self, endpoint: int, bytes_max: int) -> None: ...
     def match(self, hashes: NDArray[np.uint64], seed: int, endpoints: int) -> Floats: ...
     def insert(self, endpoint: int, hashes: NDArray[np.uint64], seed: int) -> None: ...
+    def remove(self, endpoint: int, keys: NDArray[np.uint64]) -> None: ...
     def clear(self, endpoint: int) -> None: ...
 
 
@@ -86,6 +88,24 @@ class PrefixStore:
             return False
         self._index.clear(self._slots[address])
         return True
+
+    def confirm(self, address: str, hashes: NDArray[np.uint64], model: str) -> None:
+        """The engine is known to have this beginning of a prompt."""
+        slot = self._slots.get(address)
+        if slot is not None:
+            self._index.insert(slot, hashes, self.seed(model))
+
+    def evicted(self, address: str, keys: NDArray[np.uint64]) -> None:
+        """The engine has these blocks no more. A key is a hash ^ the model's seed."""
+        slot = self._slots.get(address)
+        if slot is not None:
+            self._index.remove(slot, keys)
+
+    def cleared(self, address: str) -> None:
+        """The engine's cache is empty."""
+        slot = self._slots.get(address)
+        if slot is not None:
+            self._index.clear(slot)
 
     def _set_capacity(self, address: str, bytes_max: int) -> None:
         self._capacity[address] = bytes_max

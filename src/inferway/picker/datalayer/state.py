@@ -16,6 +16,7 @@ from inferway.picker.datalayer.accounting import InFlight
 from inferway.picker.datalayer.engines import EngineMetrics, Reading, engine
 from inferway.picker.datalayer.estimates import Estimates
 from inferway.picker.datalayer.health_book import HealthBook
+from inferway.picker.datalayer.kv_events.book import EventBook
 from inferway.picker.datalayer.lora import LoraState, PoolLora
 from inferway.picker.datalayer.models import ModelCatalog, Served
 from inferway.picker.datalayer.prefix import BlockIndex, PoolPrefix, PrefixStore
@@ -54,6 +55,7 @@ class DataLayer:
         self.estimates = Estimates()
         self.catalog = ModelCatalog()
         self.prefixes = PrefixStore(index, seed_of)
+        self.kv_events = EventBook(lambda: self.prefixes)
         self.in_flight = InFlight(self._active_changed)
         self.health = HealthBook(self._health_changed)
         self.lora = LoraState(self.in_flight.models_at, self.catalog.is_adapter)
@@ -78,6 +80,7 @@ class DataLayer:
             for address, row in table.rows.items():
                 self._places.setdefault(address, []).append((table, row))
         self.prefixes.rebind(self._places)
+        self.kv_events.configure(_ranks(configs.values()))
         self.catalog.rebind(self._places)
         self._reachable = {a: r for a, r in self._reachable.items() if a in self._places}
         loras = self.lora.rebind([table.addresses for table in tables])
@@ -134,6 +137,7 @@ class DataLayer:
         if self.prefixes.record(address, reading, self.estimates.overall.bytes_per_token):
             self.lora.forget(address)
             self.speeds.forget(address)
+            self.kv_events.restarted(address)
         self.lora.record(address, reading.lora)
 
     def models(self, address: str, answer: Served) -> None:
@@ -219,6 +223,12 @@ class DataLayer:
 
     def _active_changed(self, address: str, model: str) -> None:
         self.lora.active_changed(address, model)
+
+
+def _ranks(pools: Iterable[PoolConfig]) -> dict[str, int]:
+    """Endpoints that publish KV events, with their data-parallel ranks."""
+    endpoints = [endpoint for pool in pools for endpoint in pool.endpoints]
+    return {one.address: one.kv_events.ranks for one in endpoints if one.kv_events is not None}
 
 
 def _known(value: float) -> float | None:

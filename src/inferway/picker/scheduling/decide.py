@@ -221,6 +221,8 @@ class PoolScheduler:
         if tiers is not None:
             charge.teaches = tiers.item(row) == RESIDENT
         layer.in_flight.place(filter_id, pick.stream, charge)
+        if layer.kv_events.engines:
+            charge.prompt = layer.kv_events.placed(address, pick.hashes, self._aged_at_s)
         if layer.health.watched:  # the ages are of now
             layer.health.placed(address, (filter_id, pick.stream), self._aged_at_s)
         if tiers is not None:

@@ -16,6 +16,7 @@ from inferway.resources.scalars import (
     GoDuration,
     Int64Count,
     ObjectName,
+    PortNumber,
     PositiveCount,
 )
 
@@ -44,12 +45,33 @@ _SIZES = tuple(
 )
 
 
+class PodDiscovery(Model):
+    """Endpoints are those of the pool; only the port is used."""
+
+    pod_label_selector: str | None = None
+    pod_namespace: str | None = None
+    socket_port: PortNumber | None = None
+
+
+class KvEventsConfig(Model):
+    """Where engines publish KV events, as the reference says it. Both engines' shapes are read, and
+    each endpoint is followed at its own address.
+    """
+
+    zmq_endpoint: str | None = None
+    topic_filter: str | None = None
+    concurrency: PositiveCount | None = None
+    discover_pods: Boolean | None = None
+    pod_discovery_config: PodDiscovery | None = None
+    engine_type: str | None = None
+
+
 class PreciseIndex(Model):
     """`precise-prefix-cache-producer`"""
 
     token_processor_config: _Free | None = None
     indexer_config: _Free | None = None
-    kv_events_config: _Free | None = None
+    kv_events_config: KvEventsConfig | None = None
     speculative_indexing: Boolean | None = None
     speculative_ttl: GoDuration | None = Field(default=None, alias="speculativeTTL")
 
@@ -134,11 +156,18 @@ DATA_PLUGINS: tuple[PluginType, ...] = (
         ApproximateIndex,
         ignored=dict.fromkeys(_SIZES, _INDEX),
     ),
-    built_in(
+    plugin(
         "precise-prefix-cache-producer",
         Role.OTHER,
-        "there is one prefix index, and it reads KV events where servers publish them",
+        "the prefix index follows the KV events that every server of the pool publishes, at "
+        "`kvEventsConfig.podDiscoveryConfig.socketPort` (5557)",
         PreciseIndex,
+        ignored={
+            "tokenProcessorConfig": "there is no tokenizer: docs/kv-events.md",
+            "indexerConfig": "the prefix index sizes itself by what each engine's cache holds",
+            "speculativeIndexing": "a prompt is in the index from the pick on",
+            "speculativeTTL": "what is not confirmed leaves as the least recently used does",
+        },
     ),
     built_in(
         "token-producer", Role.OTHER, "tokens are estimated from bytes, measured per model", Tokens

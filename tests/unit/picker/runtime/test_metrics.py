@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from inferway._native import Done, FrameReader
+from inferway._native import Done, FrameReader, PrefixIndex, hash_seed
 from inferway.picker.config import EndpointStatus, PickerStatus, PoolStatus
+from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.exposition import Sources, families, render
 from inferway.picker.metrics import (
     FIRST_TOKEN_SECONDS,
@@ -35,9 +36,18 @@ class Index:
         return 3_456
 
 
+class Followed:
+    publishers, connected, strange, slices_full = 3, 2, 1, 4
+
+    def sequence_counts(self) -> tuple[int, int, int]:
+        return 7, 6, 5
+
+
 def sources(metrics: PickerMetrics, *endpoints: EndpointStatus) -> Sources:
     pools = (PoolStatus(name="default/pool", endpoints=endpoints),)
-    return Sources(metrics, PickerStatus(version=4, pools=pools), Index(), 5)
+    layer = DataLayer(PrefixIndex(1), hash_seed)
+    status = PickerStatus(version=4, pools=pools)
+    return Sources(metrics, status, Index(), 5, (layer.kv_events, Followed()))
 
 
 def endpoint(address: str, **known: float) -> EndpointStatus:
@@ -219,3 +229,15 @@ def test_traffic_of_a_pool() -> None:
     assert (traffic.prompt_tokens, traffic.matched_tokens) == (100.0, 25.0)
     assert traffic.ttft == ((0.1, 2), (None, 1))
     assert metrics.traffic("nobody").outcomes == {}
+
+
+async def test_what_was_followed_of_kv_events_is_shown() -> None:
+    samples = await page(PickerMetrics())
+    assert samples["inferway_kv_event_batches_total kind=gap"] == 7
+    assert samples["inferway_kv_event_batches_total kind=lost_gap"] == 6
+    assert samples["inferway_kv_event_batches_total kind=restart"] == 5
+    assert samples["inferway_kv_event_batches_total kind=garbage"] == 1
+    assert samples["inferway_kv_event_full_slices_total"] == 4
+    assert samples["inferway_kv_event_publishers connected=true"] == 2
+    assert samples["inferway_kv_event_publishers connected=false"] == 1
+    assert samples["inferway_kv_engine_blocks"] == 0
