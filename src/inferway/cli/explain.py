@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inferway.cli.get import ADMIN_URL, TABLE_WIDTH_MAX, AdminOption, fetch, not_ours
+from inferway.cli.run import complete_policy
 
 if TYPE_CHECKING:
     from inferway.cli.conditions import Document
@@ -46,11 +47,23 @@ def explain(
     outcome: Annotated[
         str, typer.Option(help="Only what came out so.", autocompletion=complete_outcome)
     ] = "",
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="What this policy would have chosen for the newest decisions instead.",
+            autocompletion=complete_policy,
+            show_default=False,
+        ),
+    ] = "",
     newest: Annotated[
         int, typer.Option("-n", "--newest", min=1, max=10_000, help="List so many.")
     ] = 20,
     all_candidates: Annotated[
-        bool, typer.Option("--all", help="Show every endpoint, not just the first forty.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Show every endpoint, not just the first forty; of a list, with --json.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the gateway knows.")] = False,
     admin: AdminOption = ADMIN_URL,
@@ -59,16 +72,19 @@ def explain(
     the winner won, how it ended.
 
     Examples: inferway explain 6f2b1c1e-0001-4a6b-9d58-0a4f4d0e5a11 · inferway explain --last ·
-    inferway explain --outcome no_endpoint · inferway explain --pool default/chat --last --json
+    inferway explain --outcome no_endpoint · inferway explain --pool default/chat --last --json ·
+    inferway explain --policy least-request -n 1000
     """
     if request_id and last:
         raise typer.BadParameter("--last is for when no request is named")
-    wanted = {"pool": pool, "endpoint": endpoint, "outcome": outcome}
+    wanted = {"pool": pool, "endpoint": endpoint, "outcome": outcome, "policy": policy}
     query = {key: value for key, value in wanted.items() if value}
     listed = not request_id and not last
     query["newest"] = str(1 if last else newest)
     if not listed:
         query["candidates"] = "10000" if all_candidates or as_json else str(CANDIDATES_SHOWN)
+    elif all_candidates and as_json:
+        query["candidates"] = "10000"
     found = fetch(admin, path_of(request_id), query)
     items, reach = found.get("items"), found.get("reach")
     if not isinstance(items, list) or not isinstance(reach, dict):
@@ -80,7 +96,7 @@ def explain(
     if not items:
         typer.echo(f"no decision like that: {reach_told(reach)}", err=True)
         raise typer.Exit(0 if listed else 1)
-    show(items, reach, listed=listed)
+    show(items, reach, listed=listed, policy=policy)
 
 
 def path_of(request_id: str | None) -> str:
@@ -90,13 +106,19 @@ def path_of(request_id: str | None) -> str:
     return "/admin/explain" + (f"/{quote(request_id, safe='')}" if request_id else "")
 
 
-def show(items: list[Document], reach: Document, *, listed: bool) -> None:
+def show(items: list[Document], reach: Document, *, listed: bool, policy: str) -> None:
     from rich.console import Console
 
     from inferway.cli.explain_view import decision, decisions
+    from inferway.cli.what_if_view import what_if
 
     on_screen = Console().is_terminal
     console = Console(width=None if on_screen else TABLE_WIDTH_MAX, highlight=False)
+    if listed and policy:
+        for part in what_if(items, policy):
+            console.print(part)
+        typer.echo(reach_told(reach), err=True)
+        return
     if listed:
         console.print(decisions(items))
         typer.echo(reach_told(reach), err=True)
@@ -106,6 +128,8 @@ def show(items: list[Document], reach: Document, *, listed: bool) -> None:
             console.print("---")
         for part in decision(item):
             console.print(part)
+        if policy:
+            console.print(f"{policy} would have chosen {item['would_be'] or 'nobody'}")
 
 
 def reach_told(reach: Document) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from inferway.picker.explain_messages import ExplainQuery
 from inferway.picker.link_server import NoAnswerError
+from inferway.picker.scheduling.registry import POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ PARAMETERS: Final = {
     "pool": "pool",
     "endpoint": "endpoint",
     "outcome": "outcome",
+    "policy": "policy",
     "newest": "newest",
     "candidates": "candidates_max",
 }
@@ -46,6 +48,9 @@ async def explained(
     except ValidationError as problem:
         first = problem.errors()[0]
         return _problem(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    if query.policy and query.policy not in POLICIES:
+        known = ", ".join(POLICIES)
+        return _problem(400, f"unknown policy: {query.policy}; known: {known}")
     try:
         answer = await explain(query)
     except NoAnswerError as error:

@@ -23,6 +23,9 @@ class ExplainQuery(_Message):
     pool: str = Field(default="", description="namespace/name; empty: any")
     endpoint: str = Field(default="", description="address that was chosen or answered; empty: any")
     outcome: str = Field(default="", description="what came of it; empty: anything")
+    policy: str = Field(
+        default="", description="what it would have chosen is told of each; empty: nothing is"
+    )
     newest: int = Field(default=20, ge=1, le=10_000, description="so many at most")
     candidates_max: int = Field(
         default=0, ge=0, le=10_000, description="endpoints told of each; 0: only what was chosen"
@@ -107,6 +110,11 @@ class Explanation(_Message):
     )
     cost_unit: str = ""
     reason: str = Field(default="", description="why the winner won, in short")
+    would_be: str = Field(
+        default="",
+        description="address that the policy in question would have chosen; empty: nobody, or not "
+        "enough was kept",
+    )
     draws: tuple[float, ...] = Field(default=(), description="random numbers that the choice took")
     candidates: tuple[Candidate, ...] = Field(default=(), description="in the order of their cost")
     endpoints_total: int = Field(default=0, description="of the pool at that moment")

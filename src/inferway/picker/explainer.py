@@ -11,8 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
+import numpy as np
+
 from inferway.picker.explain_messages import ExplainAnswer, Reach
 from inferway.picker.explained import candidates_of, explanation
+from inferway.picker.reevaluation import reevaluated
+from inferway.picker.scheduling.registry import profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +25,13 @@ if TYPE_CHECKING:
     from inferway._native import Pick
     from inferway.picker.explain import Recorded, Ring
     from inferway.picker.explain_messages import Candidate, ExplainQuery, Explanation
+    from inferway.picker.scheduling.contracts import Random
+    from inferway.picker.scheduling.profile import Profile
 
 SLICE_S: Final = 0.0005  # the longest that a question keeps decisions waiting
 QUERY_CANDIDATES_MAX: Final = 20_000
 _LOOK_EVERY: Final = 32  # records between two looks at the clock
+_SEED: Final = 1  # a question has the same answer twice
 
 
 class Explainer:
@@ -42,13 +49,19 @@ class Explainer:
         self._slice_ends_s = self._clock() + SLICE_S
         found: list[Explanation] = []
         left = QUERY_CANDIDATES_MAX
+        other = profile_of(query.policy) if query.policy else None
+        rng = np.random.default_rng(_SEED)
         for number, record in enumerate(self._ring.newest_first()):
             if number % _LOOK_EVERY == 0:
                 await self._give_way()
             if not _matches(record, query):
                 continue
-            found.append(one := await self._explained(record, min(query.candidates_max, left)))
+            one = await self._explained(record, min(query.candidates_max, left))
             left -= len(one.candidates)
+            if other is not None:
+                one = one.model_copy(update={"would_be": would_be(record, other, rng)})
+                await self._give_way()
+            found.append(one)
             if len(found) >= query.newest:
                 break
         return ExplainAnswer(
@@ -79,6 +92,17 @@ class Explainer:
         if self._clock() >= self._slice_ends_s:
             await asyncio.sleep(0)
             self._slice_ends_s = self._clock() + SLICE_S
+
+
+def would_be(record: Recorded, profile: Profile, rng: Random) -> str:
+    """Whom the profile would have chosen, with everything as it was. It learns nothing from it; it
+    draws what was drawn then, and more from `rng`.
+    """
+    choice = record.choice
+    if choice is None or not choice.whole:
+        return ""
+    rows = reevaluated(choice, profile, choice.draws, rng)
+    return choice.weighed.endpoints.addresses[rows[0]] if rows else ""
 
 
 def _matches(record: Recorded, query: ExplainQuery) -> bool:

@@ -67,6 +67,7 @@ def decision(**changes: Any) -> Document:
         "margin": 0.012,
         "cost_unit": "s",
         "reason": "prefix 82%, least cost by 12 ms",
+        "would_be": "",
         "draws": [],
         "candidates": [
             candidate("10.0.0.1:8000", 1),
@@ -224,6 +225,44 @@ def test_json_is_what_the_gateway_said(admin: AdminApi) -> None:
     answers(admin, "/admin/explain/r-1", decision())
     found = call("explain", "r-1", "--json", "--admin", admin.url)
     assert json.loads(found.out) == {"items": [decision()], "reach": REACH}
+
+
+def test_another_policy(admin: AdminApi) -> None:
+    other = {"would_be": "10.0.0.2:8000", "candidates": []}
+    answers(
+        *(admin, "/admin/explain"),
+        decision(**other),
+        decision(request_id="r-2", winner="10.0.0.2:8000", **other),
+        decision(request_id="r-3", winner="", would_be=""),
+    )
+    found = call("explain", "--policy", "least-request", "-n", "3", "--admin", admin.url)
+    assert admin.asked == ["/admin/explain?policy=least-request&newest=3"]
+    assert [cells(line) for line in found.out.splitlines()] == [
+        ["least-request would have chosen differently in 1 of 2 decisions (50%)"],
+        ["1 more cannot be made again"],
+        [],
+        ["ENDPOINT", "CHOSEN", "least-request"],
+        ["10.0.0.1:8000", "1", "0"],
+        ["10.0.0.2:8000", "1", "2"],
+        [],
+        ["REQUEST", "MODEL", "CHOSEN", "least-request", "WHY"],
+        [
+            *("r-1", "food-v2", "10.0.0.1:8000", "10.0.0.2:8000"),
+            "prefix 82%, least cost by 12 ms",
+        ],
+    ]
+    answers(admin, "/admin/explain", decision(winner="", would_be=""))
+    found = call("explain", "--policy", "random", "--admin", admin.url)
+    assert found.out == "none of these decisions can be made again\n"
+    answers(admin, "/admin/explain", decision(**{**other, "candidates": []}))
+    found = call("explain", "--last", "--policy", "random", "--admin", admin.url)
+    assert found.out.splitlines()[-1] == "random would have chosen 10.0.0.2:8000"
+
+
+def test_everything_of_a_list_for_a_program(admin: AdminApi) -> None:
+    answers(admin, "/admin/explain", decision())
+    call("explain", "-n", "500", "--all", "--json", "--admin", admin.url)
+    assert admin.asked == ["/admin/explain?newest=500&candidates=10000"]
 
 
 def test_odd_ids_arrive(admin: AdminApi) -> None:

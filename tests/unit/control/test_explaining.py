@@ -113,6 +113,7 @@ async def test_recent_ones(picker: Picker) -> None:
         ("newest=0", "newest"),
         ("newest=many", "newest"),
         ("candidates=-1", "candidates_max"),
+        ("policy=luck", "unknown policy: luck; known: marginal-cost"),
     ],
 )
 async def test_questions_that_cannot_be_asked(picker: Picker, query: str, says: str) -> None:

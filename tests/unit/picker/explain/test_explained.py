@@ -193,3 +193,27 @@ def test_the_filter_is_told_why_where_the_pool_asks(
     (answer,) = made.say(filter_side.pick(1))
     assert isinstance(answer, Answered)
     assert answer.reason == told
+
+
+async def test_what_another_policy_would_have_chosen(recording: Make) -> None:
+    made = recording(2)
+    made.say(filter_side.pick(1, blocks=80, prompt_bytes=32 * 1_024))
+    made.say(filter_side.first(1))
+    made.say(filter_side.pick(2, blocks=80, prompt_bytes=32 * 1_024))
+    made.say(filter_side.pick(3, pool="default/nobody"))
+    unknown, second, first = (await made.ask(policy="least-request")).explanations
+    assert second.winner == first.winner, "its prompt is there"
+    assert second.would_be == ({A, B} - {first.winner}).pop(), "the other one had nothing to do"
+    assert unknown.would_be == ""
+    same = (await made.ask(policy="marginal-cost")).explanations[1]
+    assert same.would_be == same.winner
+    assert (await made.ask()).explanations[1].would_be == ""
+    assert len(made.ring) == 3, "nothing is recorded of it"
+    assert made.layer.pools["default/pool"].table.picks(0) in (0, 2), "nothing is counted"
+
+
+async def test_of_a_large_pool_no_other_choice_can_be_told(recording: Make) -> None:
+    made = recording(300)
+    made.say(filter_side.pick(1))
+    (one,) = (await made.ask(policy="random")).explanations
+    assert one.would_be == ""
