@@ -273,6 +273,20 @@ def test_headers_that_the_profile_looks_at() -> None:
     assert found.request_headers == ("x-session-token", "x-chat", "x-zone")
 
 
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [
+        ("{header: X-Tenant}", ("x-tenant",)),
+        ("{headers: [X-A, x-b], limit: 3}", ("x-a", "x-b")),
+        ("{header: 3, headers: x-a}", ()),
+        ("{}", ()),
+    ],
+)
+def test_headers_of_plugins_of_others(parameters: str, names: tuple[str, ...]) -> None:
+    found = config(f"plugins: [{{type: 'a.py:Mine', parameters: {parameters}}}]")
+    assert found.request_headers == names
+
+
 def test_sessions_by_the_header_of_their_producer() -> None:
     sources = "sessionIdConfig: {sources: [{attribute: session-id}, {header: x-other}]}"
     found = config(

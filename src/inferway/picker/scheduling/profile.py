@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inferway.picker.scheduling.contracts import Cost, Filter, Learns, Picker, Scorer
+from inferway.picker.scheduling.contracts import Cost, Filter, Learns, Picker, Request, Scorer
 from inferway.picker.scheduling.select import LowestCost
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
         Floats,
         Plugin,
         Random,
-        Request,
     )
+
+_new = tuple.__new__  # takes a third of what `_replace` of a named tuple takes
 
 
 class TermDroppedError(Exception):
@@ -81,6 +82,8 @@ class Profile:
         self.costs = [(term, t) for term in terms if isinstance(t := term.plugin, Cost)]
         self.scorers = [(term, t) for term in terms if isinstance(t := term.plugin, Scorer)]
         self.learners = [t for term in terms if isinstance(t := term.plugin, Learns)]
+        self._rated_costs = [(t.cost, term.weight) for term, t in self.costs]
+        self._rated_scores = [(t.score, term.weight) for term, t in self.scorers]
         self._may_be_mute = not is_complete or any(term.may_drop_out for term in terms)
         self.picker: Picker = pickers[0][1] if pickers else LowestCost()
         self.single: Callable[[Request, Endpoints, int, Random], Floats] | None = None
@@ -108,9 +111,10 @@ class Profile:
             if left.any():
                 if not keep.all():
                     removals = (*removals, Removal(name, keep))
-                    request = request._replace(candidates=left)
+                    request = _new(Request, (*request[:6], left, request[7]))
             elif getattr(plugin, "required", False):
-                return Filtered(request._replace(candidates=left), (*removals, Removal(name, keep)))
+                refused = request._replace(candidates=left)
+                return Filtered(refused, (*removals, Removal(name, keep)))
         return Filtered(request, removals)
 
     def rate(
@@ -120,26 +124,33 @@ class Profile:
 
         With nobody left to choose from, all zero and no values.
         """
-        total = np.zeros(len(endpoints))
         if request.candidates is not None and not request.candidates.any():
-            return total, ()
+            return np.zeros(len(endpoints)), ()
+        total: Floats | None = None
         values: list[Floats | None] = []
-        for term, plugin in self.costs:
+        for cost, weight in self._rated_costs:
             try:
-                raw = plugin.cost(request, endpoints, sequence, rng)
+                raw = cost(request, endpoints, sequence, rng)
             except TermDroppedError:
                 values.append(None)
                 continue
             values.append(raw)
-            total += raw * term.weight
-        for term, scorer in self.scorers:
+            if total is None:
+                total = raw * weight
+            else:
+                total += raw * weight
+        for score, weight in self._rated_scores:
             try:
-                raw = scorer.score(request, endpoints)
+                raw = score(request, endpoints)
             except TermDroppedError:
                 values.append(None)
                 continue
             values.append(raw)
-            total -= raw * term.weight
-        if self._may_be_mute and not any(value is not None for value in values):
-            return endpoints.in_flight.copy(), tuple(values)
+            if total is None:
+                total = raw * -weight
+            else:
+                total -= raw * weight
+        if total is None:
+            mute = self._may_be_mute
+            total = endpoints.in_flight.copy() if mute else np.zeros(len(endpoints))
         return total, tuple(values)

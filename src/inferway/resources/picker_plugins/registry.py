@@ -10,14 +10,12 @@ from typing import Final
 
 from pydantic import ConfigDict
 
-from inferway.resources.meta import Model
-
 from .choosing import COSTS, PICKERS
 from .data import DATA_PLUGINS
 from .filters import FILTERS
 from .flow_control import FLOW_CONTROL_PLUGINS
 from .not_served import NOT_SERVED
-from .plugin_type import SCHEDULING, PluginType
+from .plugin_type import SCHEDULING, PluginType, ReadsHeaders
 from .scorers import SCORERS
 
 PLUGIN_TYPES: Final[dict[str, PluginType]] = {
@@ -36,10 +34,16 @@ FILE_TYPE: Final = re.compile(r"(?P<file>[\w./-]+\.py):(?P<name>[A-Za-z_]\w*)")
 _MARKS: Final = frozenset("./:")
 
 
-class AnyParameters(Model):
-    """Those of a plugin of others."""
+class AnyParameters(ReadsHeaders):
+    """Those of a plugin of others. Its `header` or `headers` are names of request headers."""
 
     model_config = ConfigDict(extra="allow")
+
+    def request_headers(self) -> tuple[str, ...]:
+        given = self.model_extra or {}
+        one, several = given.get("header"), given.get("headers")
+        named = [one, *several] if isinstance(several, list) else [one]
+        return tuple(name.lower() for name in named if isinstance(name, str))
 
 
 def plugin_type(name: str) -> PluginType:

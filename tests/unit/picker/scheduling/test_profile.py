@@ -92,6 +92,22 @@ def test_a_term_that_drops_out_leaves_the_others() -> None:
     assert filtered(profile) == (None, ["before"])
 
 
+def test_what_a_part_answers_is_not_changed() -> None:
+    answer = np.array([1.0, 2.0])
+
+    class Kept:
+        def cost(
+            self, request: Request, endpoints: Endpoints, sequence: int, rng: Random
+        ) -> Floats:
+            return answer
+
+    profile = Profile("p", [Term("c", Kept()), Term("s", Score([1.0, 0.0]))])
+    total, values = profile.rate(request(2), endpoints(2), 0, RNG)
+    assert total.tolist() == [0.0, 2.0]
+    assert values[0] is answer
+    assert answer.tolist() == [1.0, 2.0]
+
+
 def test_only_a_single_unweighted_cost_takes_the_short_way() -> None:
     assert Profile("p", [Term("c", Price([1.0]))]).single is not None
     assert Profile("p", [Term("c", Price([1.0]), 2.0)]).single is None
