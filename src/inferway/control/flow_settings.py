@@ -25,7 +25,12 @@ from inferway.resources.picker_plugins import flow_control as plugins
 from inferway.resources.scalars import go_duration_s
 
 if TYPE_CHECKING:
-    from inferway.picker.flowcontrol.config import DetectorConfig, Fairness, Ordering
+    from inferway.picker.flowcontrol.config import (
+        DetectorConfig,
+        Fairness,
+        Ordering,
+        SloAdmissionOf,
+    )
     from inferway.resources import EndpointPickerConfig
     from inferway.resources.endpoint_picker_config import PickerPlugin
     from inferway.resources.picker_flow import DefaultBand
@@ -72,6 +77,7 @@ def flow_config(config: EndpointPickerConfig | None) -> FlowConfig:
         "detector": _detector(config, mode),
         "ceiling": _ceiling(config, said),
         "shedding": _shedding(config),
+        "slo_admission": _slo_admission(config, mode),
     }
     return FlowConfig.model_validate({name: v for name, v in told.items() if v is not None})
 
@@ -82,6 +88,13 @@ def _mode(config: EndpointPickerConfig, said: FlowControl) -> Mode:
     if config.gate("flowControl"):
         return "gate"
     return "legacy" if config.gate_is_off("flowControl") else "late-binding"
+
+
+def _slo_admission(config: EndpointPickerConfig, mode: Mode) -> SloAdmissionOf:
+    if mode == "late-binding":
+        return "all"
+    listed = any(plugin.type == "latency-slo-admitter" for plugin in config.plugins)
+    return "sheddable" if listed else "none"
 
 
 def _seconds(duration: str | None) -> float | None:

@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     DISPLACED = "displaced"  # it waited, and a higher priority needed its place
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"  # its time to live ended while it waited
+    SLO_MISSED = "slo_missed"  # no endpoint is predicted to meet its latency objective
     SHUTTING_DOWN = "shutting_down"
 
 
@@ -124,6 +125,14 @@ REPLIES: Final[Mapping[Outcome, Reply]] = {
         code="queue_timeout",
         message="No model server of this inference pool had room in time. Try again later.",
         reason="rejected-ttl-expired",
+    ),
+    Outcome.SLO_MISSED: Reply(
+        status=429,
+        type="rate_limit_error",
+        code="slo_not_attainable",
+        message="No model server of this inference pool can meet the latency objective of this"
+        " request now. Try again later, or without it.",
+        reason="rejected-slo",
     ),
     Outcome.SHUTTING_DOWN: Reply(
         status=503,

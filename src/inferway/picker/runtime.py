@@ -221,6 +221,10 @@ class PoolRuntime:
         priority = self.priority(pick.objective, asked) if self._objectives else 0
         scheduler, flow = self._scheduler, self.flow
         weighed = scheduler.weigh(pick, now_s, priority, model)
+        if pick.slo_ttft_ms or pick.slo_tpot_ms:
+            missed = flow.slo.refusal(weighed, now_s)
+            if missed is not None:
+                return missed, b"", model
         rows = scheduler.choose(weighed)
         if not (rows and flow.direct and flow.has_room(rows[0], priority, now_s)):
             request = Asked(connection, pick, model, priority)

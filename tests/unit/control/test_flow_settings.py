@@ -55,6 +55,7 @@ def test_the_gate_has_the_defaults_of_the_reference() -> None:
         no_endpoint_ttl_s=60.0,
         default_band=BandConfig(fairness="global-strict"),
         detector=UtilizationConfig(),
+        slo_admission="none",
     )
     shorter = config(featureGates=["flowControl"], flowControl={"defaultRequestTTL": "30s"})
     assert flow_config(shorter).no_endpoint_ttl_s == 30.0
@@ -124,6 +125,13 @@ def test_everything_is_said() -> None:
         ceiling=CeilingConfig(least_ratio=0.7, most_ratio=1.1, domain="value"),
         shedding=SheddingConfig(power=3),
     )
+
+
+def test_whose_latency_objectives_are_a_reason_to_refuse() -> None:
+    admitter = [{"type": "latency-slo-admitter"}]
+    assert flow_config(config(plugins=admitter)).slo_admission == "all"
+    gate = config(featureGates=["flowControl"], plugins=admitter)
+    assert flow_config(gate).slo_admission == "sheddable"
 
 
 def detector_of(**fields: object) -> object:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fairness = Literal["vtc", "round-robin", "global-strict"]
 Ordering = Literal["fcfs", "edf", "slo-deadline"]
+SloAdmissionOf = Literal["all", "sheddable", "none"]
 NotNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -140,6 +141,11 @@ class FlowConfig(_Settings):
     detector: DetectorConfig = EngineQueueConfig()
     ceiling: CeilingConfig = CeilingConfig()
     shedding: SheddingConfig | None = None
+    slo_admission: SloAdmissionOf = Field(
+        default="all",
+        description="whose latency objectives are a reason to refuse when none can be met: all"
+        " requests that have one, negative priorities, or nobody",
+    )
 
     def band(self, priority: int) -> BandConfig:
         """What holds for a priority."""

@@ -34,6 +34,7 @@ from inferway.picker.flowcontrol.queue import FlowQueue
 from inferway.picker.flowcontrol.returning import Returning
 from inferway.picker.flowcontrol.saturation import pool_saturation
 from inferway.picker.flowcontrol.shedding import shed_probability
+from inferway.picker.flowcontrol.slo_admission import SloAdmission
 from inferway.picker.flowcontrol.waiting import ANYWHERE, FOR_EVER, Waiting
 from inferway.picker.outcome import Outcome
 from inferway.picker.scheduling.profile import Removal
@@ -97,6 +98,7 @@ class PoolFlow:
             self.queue.reconfigure(config, now_s)
             self.returning.reconfigure(config)
         self._config = config
+        self.slo = SloAdmission(config.slo_admission)
         self._table, self._chooser, self._random = table, chooser, random
         self._placed = placed
         self._detector.bind(table)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.picker.scheduling.engine_constants import EngineColumns
+from inferway.picker.scheduling.predictions import Predictor
 
 if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Endpoints, Floats, Random, Request
@@ -23,21 +23,7 @@ class ExpectedTtft:
     unit = "s"
 
     def __init__(self) -> None:
-        self._shipped = EngineColumns.shipped(0)
+        self._predictor = Predictor()
 
     def cost(self, request: Request, endpoints: Endpoints, sequence: int, rng: Random) -> Floats:
-        return self.seconds(request, endpoints)
-
-    def seconds(self, request: Request, endpoints: Endpoints) -> Floats:
-        """Per endpoint, shape (N,)."""
-        k = endpoints.constants
-        if k is None:
-            if len(self._shipped) != len(endpoints):
-                self._shipped = EngineColumns.shipped(len(endpoints))
-            k = self._shipped
-        length = request.prompt_tokens
-        uncached = length - request.matched_tokens
-        seconds: Floats = (endpoints.pending_tokens + uncached) * k.prefill_token_s
-        seconds += k.attention_s * uncached * (length - uncached * 0.5)
-        seconds += k.first_token_s
-        return seconds
+        return self._predictor.ttft_s(request, endpoints)

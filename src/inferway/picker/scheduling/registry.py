@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from inferway.picker.scheduling.consistent_hash import ConsistentHash
 from inferway.picker.scheduling.expected_ttft import ExpectedTtft
 from inferway.picker.scheduling.filters import attribute as kept_attribute
-from inferway.picker.scheduling.filters import labels, prefix_affinity, saturation, utilization
+from inferway.picker.scheduling.filters import (
+    labels,
+    prefix_affinity,
+    saturation,
+    slo_headroom,
+    utilization,
+)
 from inferway.picker.scheduling.filters import session_affinity as kept_session
 from inferway.picker.scheduling.least_request import LeastRequest
 from inferway.picker.scheduling.lmetric import Lmetric
@@ -24,6 +30,7 @@ from inferway.picker.scheduling.scorers import (
     context_length,
     header_label,
     kv_usage,
+    latency,
     load_aware,
     lora_affinity,
     no_hit_lru,
@@ -64,10 +71,13 @@ PLUGINS: Mapping[str, Factory] = {
     "load-aware-scorer": load_aware.LoadAware,
     "no-hit-lru-scorer": no_hit_lru.NoHitLru,
     "context-length-aware": context_length.context_length_aware,
+    "latency-scorer": latency.Latency,
+    "predicted-latency-scorer": latency.Latency,
     "session-affinity-scorer": scored_session.SessionAffinity,
     "header-label-affinity-scorer": header_label.HeaderLabel,
     "endpoint-attribute-scorer": scored_attribute.EndpointAttribute,
     "prefix-cache-affinity-filter": prefix_affinity.PrefixAffinity,
+    "slo-headroom-tier-filter": slo_headroom.SloHeadroom,
     "utilization-filter": utilization.Utilization,
     "utilization-detector": saturation.UtilizationDetector,
     "concurrency-detector": saturation.ConcurrencyDetector,

@@ -94,6 +94,19 @@ class InFlightLoad(Model):
     sync_cross_replica_state: Boolean | None = None
 
 
+class PredictedLatency(Model):
+    """`predicted-latency-producer`"""
+
+    slo_buffer_factor: Factor | None = None
+    context_ttl: GoDuration | None = Field(default=None, alias="contextTTL")
+    streaming_mode: Boolean | None = None
+    predict_in_produce: Boolean | None = None
+    sampling_mean: Factor | None = None
+    max_decode_token_samples_for_prediction: Int64Count | None = None
+    endpoint_role_label: str | None = None
+    use_encoder_cache_features: Boolean | None = None
+
+
 class MetricsSource(Model):
     """`metrics-data-source`"""
 
@@ -178,6 +191,12 @@ DATA_PLUGINS: tuple[PluginType, ...] = (
     built_in(
         "inflight-load-producer", Role.OTHER, "work in flight is always counted", InFlightLoad
     ),
+    built_in(
+        "predicted-latency-producer",
+        Role.OTHER,
+        "latency is predicted in process, from speeds learnt from answers",
+        PredictedLatency,
+    ),
     plugin(
         "session-id-producer",
         Role.OTHER,
@@ -208,11 +227,6 @@ DATA_PLUGINS: tuple[PluginType, ...] = (
                 "burst-prefix-cache-producer",
                 "requests are not held back to be sorted",
                 "bursts spread, and equal prompts follow the prefix index",
-            ),
-            (
-                "predicted-latency-producer",
-                "it needs a prediction service",
-                "use marginal-cost, which predicts latency in process",
             ),
             (
                 "mm-embeddings-cache-producer",

@@ -44,6 +44,14 @@ class PrefixCacheAffinityFilter(Model):
     )
 
 
+class SloHeadroomTierFilter(Model):
+    """`slo-headroom-tier-filter`"""
+
+    epsilon_explore_neg: Ratio = Field(
+        default=0.01, description="chance that those are kept that would miss them"
+    )
+
+
 class MetricLimit(Model):
     metric: Literal["active-requests", "running-requests", "waiting-queue", "kv-cache-utilization"]
     max_value: Factor
@@ -90,6 +98,12 @@ FILTERS: Final[tuple[PluginType, ...]] = (
         Role.FILTER,
         "keeps who has most of the prompt cached, unless they are too busy",
         PrefixCacheAffinityFilter,
+    ),
+    plugin(
+        "slo-headroom-tier-filter",
+        Role.FILTER,
+        "keeps who is predicted to meet the request's latency objectives",
+        SloHeadroomTierFilter,
     ),
     plugin("utilization-filter", Role.FILTER, "drops who exceeds a limit", UtilizationFilter),
     plugin(

@@ -130,6 +130,11 @@ FLOW_CONTROL_PLUGINS: tuple[PluginType, ...] = (
         "sheds negative priority by chance before saturation",
         ProbabilisticAdmitter,
     ),
+    plugin(
+        "latency-slo-admitter",
+        Role.OTHER,
+        "refuses negative priorities whose latency objectives nobody can meet",
+    ),
     refused(
         "program-aware-fairness",
         Role.FAIRNESS,
@@ -141,12 +146,6 @@ FLOW_CONTROL_PLUGINS: tuple[PluginType, ...] = (
         Role.USAGE_LIMIT,
         "bands do not open and close in turns",
         "use priority-holdback-policy",
-    ),
-    refused(
-        "latency-slo-admitter",
-        Role.OTHER,
-        "it needs a prediction service",
-        "use probabilistic-admitter",
     ),
     refused("sheddable-eviction-filter", Role.OTHER, _NO_EVICTION, "remove it"),
     refused("priority-then-time-eviction-order-policy", Role.OTHER, _NO_EVICTION, "remove it"),

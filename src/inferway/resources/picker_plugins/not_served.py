@@ -5,7 +5,6 @@ from typing import Final
 from .plugin_type import PluginType, Role, refused
 
 _DISAGGREGATED = "prefill and decode on different servers are not supported"
-_USE_COST = "use marginal-cost, which predicts latency in process"
 
 NOT_SERVED: Final[tuple[PluginType, ...]] = (
     refused(
@@ -26,9 +25,6 @@ NOT_SERVED: Final[tuple[PluginType, ...]] = (
         "caches of image embeddings are not tracked",
         "prefix-cache-scorer covers prompts with images as far as their text goes",
     ),
-    refused("latency-scorer", Role.SCORER, "it needs a prediction service", _USE_COST),
-    refused("predicted-latency-scorer", Role.SCORER, "it needs a prediction service", _USE_COST),
-    refused("slo-headroom-tier-filter", Role.FILTER, "it needs a prediction service", _USE_COST),
     *(
         refused(
             f"multicluster-{name}-scorer",

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue, model_validator
 from inferway.resources.meta import Model
 from inferway.resources.scalars import (
     Boolean,
+    Factor,
     HeaderName,
     Int64Count,
     LabelKey,
@@ -51,6 +52,20 @@ class PrecisePrefixCacheScorer(Model):
     indexer_config: Mapping[str, JsonValue] | None = None
     kv_events_config: Mapping[str, JsonValue] | None = None
     speculative_indexing: Boolean | None = None
+
+
+class LatencyScorer(Model):
+    """`latency-scorer`"""
+
+    ttft_weight: Factor = 0.8
+    tpot_weight: Factor = 0.2
+    headroom_selection_strategy: Literal["least", "most"] = Field(
+        default="least",
+        description="of those that meet the objectives, the tightest fit or the most headroom",
+    )
+    composite_kv_weight: Factor | None = Field(default=None, alias="compositeKVWeight")
+    composite_queue_weight: Factor | None = None
+    composite_prefix_weight: Factor | None = None
 
 
 class NoHitLruScorer(Model):
@@ -201,6 +216,19 @@ SCORERS: Final[tuple[PluginType, ...]] = (
     ),
     plugin(
         "load-aware-scorer", Role.SCORER, "0.5 when nothing waits, less the more", LoadAwareScorer
+    ),
+    *(
+        plugin(
+            name,
+            Role.SCORER,
+            "who meets the request's latency objectives, and by how much",
+            LatencyScorer,
+            ignored=dict.fromkeys(
+                ("compositeKVWeight", "compositeQueueWeight", "compositePrefixWeight"),
+                "there is always a prediction",
+            ),
+        )
+        for name in ("latency-scorer", "predicted-latency-scorer")
     ),
     plugin(
         "context-length-aware",

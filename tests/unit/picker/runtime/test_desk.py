@@ -63,6 +63,23 @@ def test_outcome_no_endpoint() -> None:
     assert room.count(Outcome.NO_ENDPOINT) == 1
 
 
+def test_outcome_slo_missed() -> None:
+    room = Room(pool(A, B))
+    busy = [filter_side.pick(n, blocks=0, prompt_bytes=400_000) for n in (1, 2)]
+    placed(room.say(*busy))
+    now_ns = round(room.now_s * 1e9)
+    late = filter_side.pick(3, slo_ttft_ms=500, received_ns=now_ns)
+    answer = rejected(room.say(late))
+    assert (answer.status, answer.code, answer.reason) == (
+        429,
+        "slo_not_attainable",
+        "rejected-slo",
+    )
+    assert answer.retry_after_ms >= 1_000
+    assert room.count(Outcome.SLO_MISSED) == 1
+    placed(room.say(filter_side.pick(4, slo_ttft_ms=60_000, received_ns=now_ns)))
+
+
 def test_outcome_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room(pool(A))
     whole = PoolScheduler.place

@@ -14,18 +14,16 @@ so that the same request gets the same answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from inferway.picker.scheduling.expected_ttft import ExpectedTtft
+from inferway.picker.scheduling.chance import happens
+from inferway.picker.scheduling.predictions import Predictor
 
 if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Bools, Endpoints, Floats, Request
-
-_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
-_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class PrefixAffinity:
@@ -43,14 +41,14 @@ class PrefixAffinity:
         self._exploration = exploration_probability
         self._penalty_s = max_ttft_penalty_ms / 1000.0
         self._tokens_per_s = float(peak_prefill_throughput)
-        self._predictor = ExpectedTtft() if ttft_source == "latencyPredictor" else None
+        self._predictor = Predictor() if ttft_source == "latencyPredictor" else None
 
     def keep(self, request: Request, endpoints: Endpoints) -> Bools:
         everyone = np.ones(len(endpoints), dtype=np.bool_)
         sticky: Bools = request.matched_tokens >= self._threshold * request.prompt_tokens
         among = request.candidates
         best = sticky if among is None else sticky & among
-        if not best.any() or self._explores(request.pick.stream):
+        if not best.any() or happens(self._exploration, request.pick.stream):
             return everyone
         others = ~sticky if among is None else among & ~sticky
         if others.any():
@@ -61,13 +59,6 @@ class PrefixAffinity:
 
     def _start_s(self, request: Request, endpoints: Endpoints) -> Floats:
         if self._predictor is not None:
-            return self._predictor.seconds(request, endpoints)
+            return self._predictor.ttft_s(request, endpoints)
         waiting_s: Floats = endpoints.pending_tokens / self._tokens_per_s
         return waiting_s
-
-    def _explores(self, stream: int) -> bool:
-        if not self._exploration:
-            return False
-        value = (stream * _GOLDEN) & _MASK
-        value = ((value ^ (value >> 29)) * _GOLDEN) & _MASK
-        return (value ^ (value >> 32)) / 2.0**64 < self._exploration
