@@ -429,7 +429,7 @@ class NobodyFollowed:
 
 def picker_metrics() -> Iterator[str]:
     events = (DataLayer(PrefixIndex(1), hash_seed).kv_events, NobodyFollowed())
-    sources = Sources(PickerMetrics(), PickerStatus(version=0), NoIndex(), 0, events)
+    sources = Sources(PickerMetrics(), PickerStatus(version=0), NoIndex(), 0, events, {})
     found = [
         (
             family.name + ("_total" if family.type == "counter" else ""),

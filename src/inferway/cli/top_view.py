@@ -97,8 +97,8 @@ def pools_table(pools: list[Document], earlier: dict[str, Document], elapsed_s: 
             _percent(matched / prompt if prompt else None),
             _seconds(percentile(ttft, 0.5)),
             _seconds(percentile(ttft, 0.95)),
-            _queue(pool["queue"]),
-            _percent(pool["saturation"]),
+            _queue(pool["flow"]["bands"]),
+            _percent(pool["flow"]["saturation"]),
         )
     return rows
 
@@ -167,7 +167,8 @@ def _order(sort: str, picks: dict[str, int]) -> Callable[[Document], float]:
 
 def _queue(bands: list[Document]) -> str:
     """How many wait, by priority."""
-    return ", ".join(f"{band['priority']}: {band['requests']}" for band in bands) or "0"
+    waiting = [band for band in bands if band["requests"]]
+    return ", ".join(f"{band['priority']}: {band['requests']}" for band in waiting) or "0"
 
 
 def _readiness(pool: Document) -> Text:

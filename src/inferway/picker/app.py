@@ -21,7 +21,6 @@ import gc
 import secrets
 import time
 from datetime import UTC, datetime
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -29,7 +28,7 @@ import numpy as np
 
 from inferway._native import PrefixIndex, hash_seed, parse_metrics
 from inferway.observability.logging import get_logger
-from inferway.picker.config import BandStatus, PickerConfig, PickerStatus
+from inferway.picker.config import PickerConfig, PickerStatus
 from inferway.picker.control_link import ConfigRefusedError, ControlLink
 from inferway.picker.datalayer.kv_events.subscriber import Subscriber, sources
 from inferway.picker.datalayer.prefix import PrefixStore
@@ -223,6 +222,7 @@ class Picker:
                     self._index,
                     self.server.open_streams,
                     (self.desk.layer.kv_events, self.subscriber),
+                    self.desk.holding.counters(),
                 ),
                 time.perf_counter,
             )
@@ -232,20 +232,13 @@ class Picker:
 
     def _pool_status(self, pool: str, now_s: float) -> PoolStatus:
         status = self.desk.layer.status(pool, now_s)
-        flow = self.desk.holding.flows.pools[pool]
-        saturation = flow.saturation(now_s)
-        return status.model_copy(
-            update={
-                "traffic": self.metrics.traffic(pool),
-                "plugins": self.desk.profiles.status(pool),
-                "queue": tuple(
-                    BandStatus(priority=band.priority, requests=band.requests, bytes=band.bytes)
-                    for band in flow.queue.bands()
-                    if band.requests
-                ),
-                "saturation": saturation if isfinite(saturation) else None,
-            }
-        )
+        plugins = self.desk.profiles.status(pool)
+        known = {
+            "traffic": self.metrics.traffic(pool),
+            "plugins": plugins,
+            "flow": self.desk.holding.status(pool, now_s),
+        }
+        return status.model_copy(update=known)
 
     async def scrape(self) -> None:
         """Runs the scraper; a new one when its settings change."""

@@ -230,22 +230,32 @@ class BandStatus(_Message):
     priority: int
     requests: int
     bytes: int
+    requests_max: int = Field(description="0: any number")
+    bytes_max: int = Field(description="0: any number")
+    flows: dict[str, int] = Field(default_factory=dict, description="requests by flow")
+
+
+class FlowStatus(_Message):
+    """What waits for a pool, highest priority first."""
+
+    saturation: float | None = Field(
+        default=None, description="of the pool, 1 is full; None: not known"
+    )
+    bands: tuple[BandStatus, ...] = ()
+    requests_max: int = 0
+    bytes_max: int = 0
+    tickets: int = Field(default=0, description="refused requests that were told when to come back")
 
 
 class PoolStatus(_Message):
     name: str
     endpoints: tuple[EndpointStatus, ...] = ()
     traffic: TrafficStatus = TrafficStatus()
-    queue: tuple[BandStatus, ...] = Field(
-        default=(), description="highest priority first; priorities of which nothing waits are out"
-    )
-    saturation: float | None = Field(
-        default=None, description="1 or more: the pool takes no more; None: not known"
-    )
     panic: bool = Field(
         default=False, description="so many are ejected that ejections are passed over"
     )
     plugins: tuple[PluginStatus, ...] = ()
+    flow: FlowStatus = FlowStatus()
 
 
 class VersionStatus(_Message):

@@ -26,14 +26,16 @@ from prometheus_client.core import (
 
 from inferway.observability.names import METRIC_PREFIX, REFERENCE_METRIC_PREFIX
 from inferway.picker.datalayer.kv_events import exposition as kv_events
+from inferway.picker.flow_exposition import flow_families
 from inferway.picker.metrics import STREAM_ENDS
 from inferway.picker.outcome import OUTCOMES, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from inferway.picker.config import EndpointStatus, PickerStatus, PoolStatus, SpeedStatus
     from inferway.picker.datalayer.kv_events.book import EventBook
+    from inferway.picker.flowcontrol.counters import FlowCounters
     from inferway.picker.metrics import Histogram, ModelCounters, PickerMetrics
 
     Samples = Iterable[tuple[Sequence[str], float | None]]
@@ -61,6 +63,7 @@ class Sources:
     index: IndexSize
     open_streams: int
     kv_events: tuple[EventBook, kv_events.Following]
+    flows: Mapping[str, FlowCounters]  # by pool
 
 
 async def render(sources: Sources, clock: Callable[[], float]) -> str:
@@ -84,6 +87,7 @@ def families(sources: Sources) -> Iterator[Metric]:
     yield from _plugins(sources.status)
     yield from _reference_pools(sources)
     yield from kv_events.families(*sources.kv_events)
+    yield from flow_families(sources.status, sources.flows, sources.metrics.pools())
     yield from _process(sources)
 
 

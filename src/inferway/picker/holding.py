@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inferway._native import encode_queued
+from inferway.picker.config import BandStatus, FlowStatus
 from inferway.picker.flowcontrol.asked import Refusal
 from inferway.picker.flowcontrol.fairness import OUTPUT_WEIGHT
 from inferway.picker.flowcontrol.pool_flow import PoolFlow
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from inferway.picker.datalayer.accounting import Charge, InFlight
     from inferway.picker.datalayer.engines import Reading
     from inferway.picker.flowcontrol.asked import FlowRequest, Held
+    from inferway.picker.flowcontrol.counters import FlowCounters
     from inferway.picker.runtime import PoolRuntime, Runtime
 
 PUMP_MAX: Final = 64  # requests that one event sends on for one endpoint; the next tick goes on
@@ -174,6 +176,32 @@ class Holding:
             flow.end(Outcome.SHUTTING_DOWN, now_s)
             self._answer_turned_away(flow)
         self.flush()
+
+    def status(self, pool: str, now_s: float) -> FlowStatus:
+        """What waits for a pool. KeyError when there is no such pool."""
+        flow = self.flows.pools[pool]
+        config = flow.queue.config
+        return FlowStatus(
+            saturation=flow.saturation(now_s),
+            bands=tuple(
+                BandStatus(
+                    priority=band.priority,
+                    requests=band.requests,
+                    bytes=band.bytes,
+                    requests_max=band.config.requests_max,
+                    bytes_max=band.config.bytes_max,
+                    flows=dict(band.by_flow()),
+                )
+                for band in flow.queue.bands()
+            ),
+            requests_max=config.requests_max,
+            bytes_max=config.bytes_max,
+            tickets=len(flow.returning),
+        )
+
+    def counters(self) -> dict[str, FlowCounters]:
+        """What is counted, by pool."""
+        return {name: flow.counters for name, flow in self.flows.pools.items()}
 
     def turned_away(self, pool: str) -> None:
         """A newcomer may have cost others their place."""

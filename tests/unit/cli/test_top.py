@@ -47,8 +47,7 @@ def pool(*endpoints: Document, name: str = "default/chat", **traffic: Any) -> Do
         "name": name,
         "endpoints": list(endpoints),
         "panic": False,
-        "queue": [],
-        "saturation": None,
+        "flow": {"bands": [], "saturation": None},
         "traffic": {**counted, **traffic},
     }
 
@@ -89,11 +88,14 @@ NOW = Reading(
             ttft=[[0.1, 15], [0.2, 10]],
         )
         | {
-            "queue": [
-                {"priority": 10, "requests": 2, "bytes": 900},
-                {"priority": -1, "requests": 30, "bytes": 9_000},
-            ],
-            "saturation": 1.25,
+            "flow": {
+                "bands": [
+                    {"priority": 10, "requests": 2, "bytes": 900},
+                    {"priority": 0, "requests": 0, "bytes": 0},
+                    {"priority": -1, "requests": 30, "bytes": 9_000},
+                ],
+                "saturation": 1.25,
+            }
         }
     ],
 )

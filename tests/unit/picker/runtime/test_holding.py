@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
+from inferway.picker.config import EndpointConfig, PickerConfig, PickerStatus, PoolConfig
 from inferway.picker.datalayer.engines import Reading
+from inferway.picker.flow_exposition import flow_families
 from inferway.picker.flowcontrol.config import (
     BandConfig,
     ConcurrencyConfig,
@@ -446,3 +447,43 @@ def test_two_pools_on_one_server() -> None:
     assert made.say(pick(2, pool="default/other")) == []
     assert streams_of(list(made.say(done(1)))) == [2]
     assert made.say(pick(3, pool=POOL)) == []
+
+
+def test_what_waits_is_seen() -> None:
+    made = room(A)
+    fill(made, 1)
+    made.say(pick(2, fairness="a"), pick(3, fairness="a"), pick(4, objective="high"))
+    for stream in (5, 6):
+        made.say(pick(stream, objective="low", seed=stream))
+    made.now_s += 2.0
+    made.say(done(1))
+    status = made.desk.layer.status(POOL, made.now_s)
+    known = {"flow": made.desk.holding.status(POOL, made.now_s)}
+    status = status.model_copy(update=known)
+    assert status.flow.saturation == 1.0
+    assert [(band.priority, band.requests) for band in status.flow.bands] == [
+        (10, 0),
+        (0, 2),
+        (-10, 1),
+    ]
+    assert status.flow.tickets == 1
+    families = flow_families(
+        PickerStatus(version=1, pools=(status,)),
+        made.desk.holding.counters(),
+        made.metrics.pools(),
+    )
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    theirs = "llm_d_epp_flow_control_"
+    assert found["inferway_queue_requests", "0", POOL] == 2
+    assert found["inferway_saturation_ratio", POOL] == 1.0
+    assert found["inferway_queue_wait_seconds_sum", "10", "Dispatched", POOL] == 2.0
+    assert found[f"{theirs}queue_size", "0", "a", POOL] == 2
+    assert found[f"{theirs}capacity_utilization_requests", "0", POOL] == 2 / 5_000
+    assert found[f"{theirs}global_capacity_utilization_requests", POOL] == 3 / 10_000
+    assert found[f"{theirs}requests_total", "0", "Dispatched", POOL] == 1
+    assert found[f"{theirs}requests_total", "10", "Dispatched", POOL] == 1
+    assert found[f"{theirs}requests_total", "-10", "RejectedCapacity", POOL] == 1

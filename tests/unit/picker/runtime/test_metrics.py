@@ -47,7 +47,7 @@ def sources(metrics: PickerMetrics, *endpoints: EndpointStatus) -> Sources:
     pools = (PoolStatus(name="default/pool", endpoints=endpoints),)
     layer = DataLayer(PrefixIndex(1), hash_seed)
     status = PickerStatus(version=4, pools=pools)
-    return Sources(metrics, status, Index(), 5, (layer.kv_events, Followed()))
+    return Sources(metrics, status, Index(), 5, (layer.kv_events, Followed()), {})
 
 
 def endpoint(address: str, **known: float) -> EndpointStatus:
