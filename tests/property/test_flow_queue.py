@@ -126,9 +126,12 @@ class Walk:
         expired = self.queue.expired(self.now_s)
         assert {item.what for item in expired} == expected
         assert len(expired) == len(expected)
+        for item in [*self.inside.values()][::7]:
+            if item.what not in expected:
+                self.queue.expire_at(item, item.expires_s)
         for item in expired:
             if self.random.random() < 0.2:
-                self.queue.expire_at(item, self.now_s + 1.0)
+                self.queue.expire_at(item, float(int(self.now_s) + 2))  # the same again and again
             else:
                 self.leaves(item)
         self.queue.loosen(self.now_s)

@@ -163,7 +163,7 @@ class FlowQueue(Generic[T]):
 
     def expired(self, now_s: float) -> list[Waiting[T]]:
         """Those whose time to live has ended. They wait until `leave`."""
-        return list(self._expiry.due(now_s))
+        return list(dict.fromkeys(self._expiry.due(now_s)))  # one may have had a time twice
 
     def next_s(self) -> float:
         """When `expired` or `loosen` will have something."""

@@ -175,6 +175,14 @@ def test_expiry() -> None:
     assert not queue.leave(late, 100.0)
 
 
+def test_a_time_that_was_set_twice_ends_once() -> None:
+    item = waiting("a", expires_s=3.0)
+    queue = queue_of(None, item)
+    for expires_s in (5.0, 3.0, 3.0):
+        queue.expire_at(item, expires_s)
+    assert queue.expired(9.0) == [item]
+
+
 @pytest.mark.parametrize("limit", [{"requests_max": 2}, {"bytes_max": 250}])
 def test_a_band_that_is_full_takes_no_more(limit: dict[str, int]) -> None:
     queue = queue_of(with_band(**limit), *(waiting("a", size_bytes=100) for _ in range(2)))

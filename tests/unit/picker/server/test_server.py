@@ -381,3 +381,34 @@ def test_removing_a_socket_twice_is_harmless(tmp_path: Path) -> None:
     remove_unix_socket(path)
     remove_unix_socket(path)
     assert not path.exists()
+
+
+async def test_answers_may_come_later(place: Place) -> None:
+    envoy = place.start().filter()
+    await envoy.greet()
+    place.server.send(1, encode_endpoints(7, 1, 2, "10.0.0.1:8000", ""))
+    place.server.send(99, b"to nobody")
+    (answer,) = await envoy.receive(1, Endpoints)
+    assert answer.stream == 7
+
+
+async def test_the_desk_is_asked_to_look_when_it_wants_to(place: Place) -> None:
+    envoy = place.start().filter()
+    await envoy.greet()
+    place.desk.ticks = [60.0, 0.001, 0.002]  # the first is put off by the second; then once more
+    await envoy.send(filter_side.pick(1))
+    await envoy.receive(1, Endpoints)
+    await envoy.send(filter_side.pick(2))
+    await envoy.receive(1, Endpoints)
+    async with asyncio.timeout(5):
+        while place.desk.ticked < 2:
+            await asyncio.sleep(0.001)
+    assert place.desk.ticks == []
+
+
+async def test_stop_answers_what_waits_first(place: Place) -> None:
+    envoy = place.start().filter()
+    await envoy.greet()
+    assert place.desk.beats >= 1
+    place.server.stop()
+    assert place.desk.ended
