@@ -18,6 +18,7 @@ import uvloop
 
 from inferway._native import FrameReader, PrefixIndex, hash_seed
 from inferway.observability.logging import LogLevel, set_up_logging
+from inferway.picker.app import freeze_memory
 from inferway.picker.config import EndpointConfig, PickerConfig, PoolConfig
 from inferway.picker.datalayer.state import DataLayer
 from inferway.picker.datalayer.table import EndpointTable
@@ -45,6 +46,7 @@ def main() -> None:
 
 
 async def measure(endpoints: int, requests: int, batches: list[int]) -> None:
+    freeze_memory()  # as the picker does
     print(f"{endpoints} endpoints, µs of CPU per request: PICK + DONE, and the PICK batch alone")
     print(f"{'batch':>6} {'whole':>8} {'around':>8} {'pick':>8} {'pick around':>12}")
     for batch in batches:
