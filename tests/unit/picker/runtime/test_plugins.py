@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferway.picker.config import PluginConfig, PluginStatus, PoolConfig, ProfileConfig
-from inferway.picker.plugin_library import PluginLibrary
+from inferway.picker.plugin_library import PluginLibrary, entry_point_names
 from inferway.picker.scheduling.profiles import Profiles
 from inferway.testing import endpoints, request
 
@@ -207,3 +207,32 @@ def test_a_mistake_with_our_own_plugins_is_an_error(tmp_path: Path) -> None:
     profiles = Profiles(PluginLibrary(tmp_path), lambda: 0.0, lambda *told: None)
     with pytest.raises(ValueError, match=r"pool p: plugin queue-scorer: parameters.x: Extra"):
         profiles.build([config])
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "said"),
+    [
+        (SCORER.format(value=0.5), "1.2", ""),
+        ("import nowhere_to_be_found", "", "ModuleNotFoundError: No module named 'nowhere_to"),
+        ("class Other: pass", "", "AttributeError: "),
+    ],
+)
+def test_an_installed_package_brings_a_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, version: str, said: str
+) -> None:
+    """As pip leaves it: a module and the package's metadata."""
+    module = f"acme_{len(text)}"
+    (tmp_path / f"{module}.py").write_text(text)
+    metadata = tmp_path / "acme-1.2.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.2\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[inferway.plugins]\nacme.example/mine = {module}:Mine\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "acme.example/mine" in entry_point_names()
+    pool = Pool(None)
+    pool.configure("acme.example/mine")
+    assert (pool.status.source, pool.status.version) == ("acme 1.2", version)
+    assert said in pool.status.error
+    assert pool.cost == (-6.0 if version else -1.0)
