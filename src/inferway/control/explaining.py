@@ -55,6 +55,8 @@ async def explained(
         answer = await explain(query)
     except NoAnswerError as error:
         return _problem(503, f"no explanation: {error}")
+    if answer.reach is None:
+        return _problem(503, f"no explanation: {answer.error}")
     if request_id and not answer.explanations:
         text = f"no decision about request {request_id} is remembered: {reach_words(answer.reach)}"
         return _problem(404, text)

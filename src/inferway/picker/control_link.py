@@ -19,14 +19,13 @@ from pydantic import ValidationError
 
 from inferway.observability.logging import get_logger
 from inferway.picker.config import PickerConfig
-from inferway.picker.explain_messages import QUERY_BEGINS, ExplainQuery
+from inferway.picker.explain_messages import QUERY_BEGINS, ExplainAnswer, ExplainQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from inferway.picker.config import PickerStatus
-    from inferway.picker.explain_messages import ExplainAnswer
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 PROBLEMS_SHOWN_MAX: Final = 5
@@ -148,7 +147,12 @@ class ControlLink:
             if writer.transport.get_write_buffer_size() > ANSWERS_UNSENT_BYTES_MAX:
                 self._log.warning("question_ignored", problem="control does not read")
                 continue
-            answer = await self._explain(query)
+            try:
+                answer = await self._explain(query)
+            except Exception as problem:  # noqa: BLE001 - a question's boundary: plugins are users' code
+                self._log.exception("question_failed")
+                text = f"the picker failed over it: {type(problem).__name__}"
+                answer = ExplainAnswer(answer_to=query.question, error=text)
             writer.write(answer.model_dump_json().encode() + b"\n")
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:

@@ -140,7 +140,8 @@ class Reach(_Message):
 class ExplainAnswer(_Message):
     answer_to: int
     explanations: tuple[Explanation, ...] = ()
-    reach: Reach
+    reach: Reach | None = Field(default=None, description="None: there is no answer")
+    error: str = Field(default="", description="why there is none")
 
 
 # A message of the link says what it is by how it begins: see control_link.py and link_server.py.

@@ -46,11 +46,14 @@ class Picker:
         self.asked: list[ExplainQuery] = []
         self.decisions: tuple[Explanation, ...] = ()
         self.problem = ""
+        self.failure = ""
 
     async def explain(self, query: ExplainQuery) -> ExplainAnswer:
         self.asked.append(query)
         if self.problem:
             raise NoAnswerError(self.problem)
+        if self.failure:
+            return ExplainAnswer(answer_to=1, error=self.failure)
         return ExplainAnswer(answer_to=1, explanations=self.decisions, reach=REACH)
 
 
@@ -136,6 +139,11 @@ async def test_no_answer(picker: Picker) -> None:
     picker.problem = "the picker is not connected"
     status, found = await got(picker, "/admin/explain/x")
     assert (status, found) == (503, {"error": "no explanation: the picker is not connected"})
+
+
+async def test_the_picker_fails_over_it(picker: Picker) -> None:
+    picker.failure = "it failed"
+    assert await got(picker, "/admin/explain") == (503, {"error": "no explanation: it failed"})
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ class FakePicker:
     async def _explain(self, query: ExplainQuery) -> ExplainAnswer:
         self.asked.append(query)
         await self.answers.wait()
+        if query.request_id == "boom":
+            raise ZeroDivisionError("a plugin's fault")
         return ExplainAnswer(answer_to=query.question, reach=reach(len(self.asked)))
 
     async def _status(self, error: str) -> PickerStatus:
@@ -240,7 +242,8 @@ async def test_questions_are_answered_beside_everything_else(tmp_path: Path) -> 
         answers = await asyncio.gather(
             *(control.explain(ExplainQuery(request_id=f"r{n}")) for n in range(QUESTIONS_MAX))
         )
-        assert [answer.reach.recorded for answer in answers] == list(range(1, QUESTIONS_MAX + 1))
+        recorded = [answer.reach.recorded for answer in answers if answer.reach is not None]
+        assert recorded == list(range(1, QUESTIONS_MAX + 1))
         control.publish(PickerConfig(version=4))
         await until(lambda: control.status is not None and control.status.version == 4)
     assert [query.request_id for query in picker.asked] == [f"r{n}" for n in range(QUESTIONS_MAX)]
@@ -292,7 +295,16 @@ async def outcome(control: PickerLink, request_id: str) -> str:
         answer = await control.explain(ExplainQuery(request_id=request_id))
     except NoAnswerError as error:
         return str(error)
-    return f"{answer.reach.recorded} recorded"
+    return answer.error if answer.reach is None else f"{answer.reach.recorded} recorded"
+
+
+async def test_a_question_that_fails_costs_nothing_but_its_answer(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    control, picker = PickerLink(), FakePicker(path)
+    async with running(control.serve(path), picker.link.run()):
+        await until(lambda: control.connected)
+        assert await outcome(control, "boom") == "the picker failed over it: ZeroDivisionError"
+        assert await outcome(control, "r") == "2 recorded"
 
 
 @pytest.mark.parametrize("line", [b'{"question": 1}\n', b'{"question":"x"}\n'])
