@@ -352,7 +352,11 @@ fn the_last_that_a_client_hears_of_a_broken_stream_is_why() {
             "stream_interrupted",
             Done::RESET,
         ),
-        ("stream_idle_timeout", "stream_timeout", Done::IDLE),
+        (
+            "upstream_per_try_idle_timeout",
+            "stream_timeout",
+            Done::IDLE,
+        ),
     ] {
         let mut bench = streaming();
         bench.filter.local_reply(&bench.stream, details);

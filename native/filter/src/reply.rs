@@ -165,7 +165,13 @@ pub fn picker_unavailable(api: Kind) -> LocalReply {
         code: Some("endpoint_picker_unavailable"),
     };
     let mut reply = problem.reply(api, "inferway_picker_unavailable");
-    reply.headers.push(("retry-after", "1".to_owned()));
+    for (name, value) in [
+        ("retry-after", "1"),
+        ("retry-after-ms", "1000"),
+        ("x-should-retry", "true"),
+    ] {
+        reply.headers.push((name, value.to_owned()));
+    }
     reply
 }
 

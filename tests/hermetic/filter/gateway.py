@@ -137,6 +137,11 @@ def _routes() -> Json:
             ),
         },
         {
+            "match": _by_model("brief"),
+            "route": {"cluster": "pool", "idle_timeout": "0.3s", **timeout},
+            "typed_per_filter_config": pool_config(OPEN_POOL, fail_open=True),
+        },
+        {
             # What Envoy keeps for a retry is also what a request starts anew with.
             "match": _by_model("kept"),
             "route": {

@@ -20,22 +20,25 @@ pytestmark = [pytest.mark.hermetic, pytest.mark.asyncio(loop_scope="module")]
 
 CHAT = "/v1/chat/completions"
 COMPLETE, SERVER_FAILED = 0, 1
-TRUNCATED, RESET = 1, 2
+TRUNCATED, RESET, IDLE = 1, 2, 4
 CODES = {"truncate": "stream_truncated", "cut": "stream_interrupted"}
 FAULTS = {"truncate": TRUNCATED, "cut": RESET}
 
 
-async def read(world: World, path: str, behave: str) -> bytes:
+async def read(
+    world: World, path: str, behave: str, *, model: str = "open", hold: str = ""
+) -> bytes:
     """All that a client of HTTP/1.1 gets, also when the response is not complete."""
-    body = {"model": "open", "stream": True}
+    body = {"model": model, "stream": True}
     content = b""
-    async with world.client.post(path, json=body, headers={"x-behave": behave}) as response:
+    headers = {"x-behave": behave, "x-hold": hold}
+    async with world.client.post(path, json=body, headers=headers) as response:
         assert response.status == 200
         try:
             async for piece in response.content.iter_any():
                 content += piece
         except aiohttp.ClientPayloadError:
-            assert behave == "cut"
+            assert behave == "cut" or hold
     return content
 
 
@@ -69,6 +72,13 @@ async def test_it_is_reported_and_never_repeated(world: World, behave: str) -> N
     )
     assert (done.attempts, done.endpoint) == (1, world.servers[0].address)
     assert sum(sum(server.requests.values()) for server in world.servers) == 1
+
+
+async def test_a_stream_that_falls_silent(world: World) -> None:
+    content = await read(world, CHAT, "cut", model="brief", hold="1")
+    assert last_event(content)[1]["error"]["code"] == "stream_timeout"
+    done = await world.picker.wait(Done)
+    assert (done.end, done.fault) == (SERVER_FAILED, IDLE)
 
 
 async def test_a_whole_stream_is_left_alone(world: World) -> None:
