@@ -52,6 +52,7 @@ class PrefixStore:
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._capacity: dict[str, int] = {}
+        self._seen: dict[str, int] = {}  # bytes that an engine was seen to hold
         self._last: dict[str, Reading] = {}
 
     def rebind(self, addresses: Iterable[str]) -> None:
@@ -62,6 +63,7 @@ class PrefixStore:
             self._index.clear(slot)
             self._free.append(slot)
             self._last.pop(address, None)
+            self._seen.pop(address, None)
             del self._capacity[address]
         for address in wanted:
             if address not in self._slots:
@@ -81,7 +83,7 @@ class PrefixStore:
             return False
         tokens = reading.cache_tokens
         if tokens is not None:
-            bytes_max = int(tokens * bytes_per_token)
+            bytes_max = max(int(tokens * bytes_per_token), self._seen.get(address, 0))
             if abs(bytes_max - self._capacity[address]) > _CAPACITY_STEP * self._capacity[address]:
                 self._set_capacity(address, bytes_max)
         if last is None or not restarted(last, reading):
@@ -94,6 +96,13 @@ class PrefixStore:
         slot = self._slots.get(address)
         if slot is not None:
             self._index.insert(slot, hashes, self.seed(model))
+
+    def seen(self, address: str, held_bytes: int) -> None:
+        """The engine holds so much, whatever its metrics say."""
+        capacity = self._capacity.get(address)
+        if capacity is not None and held_bytes > (1 + _CAPACITY_STEP) * capacity:
+            self._seen[address] = held_bytes
+            self._set_capacity(address, held_bytes)
 
     def evicted(self, address: str, keys: NDArray[np.uint64]) -> None:
         """The engine has these blocks no more. A key is a hash ^ the model's seed."""

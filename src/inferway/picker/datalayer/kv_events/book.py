@@ -6,8 +6,8 @@ data-parallel rank of each endpoint that publishes. A prompt that ended is looke
 stored runs a moment later (association.py), bound to what it was, and put into the index as far as
 the engine has it. Blocks that an engine evicts leave the index, a cleared cache leaves it whole.
 Invariants: an endpoint without events is as before; only evictions of bound blocks take anything
-away, but a clear or restart of the only rank takes all; a block that another rank still has stays.
-No I/O here.
+away, but a clear or restart of the only rank takes all; a block that another rank still has stays;
+an engine that holds more than its metrics say has that capacity. No I/O here.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Index(Protocol):
     """The prefix index by address: `PrefixStore`."""
 
     def seed(self, model: str) -> int: ...
+    def seen(self, address: str, held_bytes: int) -> None: ...
     def confirm(self, address: str, hashes: NDArray[np.uint64], model: str) -> None: ...
     def evicted(self, address: str, keys: NDArray[np.uint64]) -> None: ...
     def cleared(self, address: str) -> None: ...
@@ -201,6 +202,10 @@ class EventBook:
         rank = next(rank for (rank, _), one in found.items() if one is chosen)
         blocks = caches[rank].bind(chosen.run, keys, waiting.tokens, waiting.prompt_bytes)
         self.counters.prompts["bound"] += 1
+        held_tokens = sum(cache.tokens for cache in caches)
+        self._index().seen(
+            waiting.address, held_tokens * waiting.prompt_bytes // max(1, waiting.tokens)
+        )
         if blocks:
             self._index().confirm(waiting.address, waiting.prompt.hashes[:blocks], waiting.model)
 

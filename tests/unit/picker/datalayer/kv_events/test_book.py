@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from inferway import _native
+from inferway.picker.datalayer.engines import Reading
 from inferway.picker.datalayer.kv_events.association import Candidate, choose
 from inferway.picker.datalayer.kv_events.book import LATE_S, EventBook
 from inferway.picker.datalayer.prefix import PrefixStore
@@ -125,6 +126,20 @@ def test_a_bound_prompt_is_known_even_if_the_index_had_lost_it() -> None:
     assert world.matched(prompt) == [0.0, 0.0]
     world.serve(prompt, stored(1000))
     assert world.matched(prompt) == [1792.0, 0.0]
+
+
+def test_an_engine_that_holds_more_than_it_says_has_that_capacity() -> None:
+    world = World()
+    reading = Reading(block_size=16, num_blocks=30)  # 1,920 bytes
+    world.store.record(ADDRESS, reading, 4.0)
+    first, second = world.prompt(1), world.prompt(2)
+    world.serve(first, stored(1000))
+    world.serve(second, stored(2000))
+    assert world.matched(first) == [0.0, 0.0]  # the second had taken its place before it was known
+    world.serve(first)
+    assert world.matched(first) == world.matched(second) == [1792.0, 0.0]
+    world.store.record(ADDRESS, reading, 4.0)
+    assert world.matched(first) == world.matched(second) == [1792.0, 0.0]
 
 
 def test_the_next_turn_of_a_conversation_is_found_by_its_parent() -> None:
