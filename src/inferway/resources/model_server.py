@@ -17,7 +17,7 @@ from .violations import Violation, reject
 ADDRESSES_MAX = 64
 RANKS_MAX = 64
 
-Engine = Literal["vllm", "sglang", "trtllm-serve", "triton-tensorrt-llm"]
+Engine = Literal["vllm", "sglang", "trtllm-serve", "triton-tensorrt-llm", "triton"]
 
 _DNS_NAME = re.compile(DNS_SUBDOMAIN_PATTERN)
 _DNS_LABEL_LENGTH_MAX = 63
@@ -101,7 +101,9 @@ class ModelServerSpec(Model):
         ),
     ]
     engine: Engine = Field(
-        default="vllm", description="which metric names and admin routes the server has"
+        default="vllm",
+        description="which metric names and admin routes the server has; unset: as the label"
+        " llm-d.ai/engine-type says",
     )
     metrics_path: Annotated[str, StringConstraints(max_length=1024, pattern=URL_PATH_PATTERN)] = (
         Field(default="/metrics", description="where the server exposes Prometheus metrics")

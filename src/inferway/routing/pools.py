@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from inferway.resources.picker_plugins.registry import is_file_type
 from inferway.routing.active_ports import active_ports
+from inferway.routing.engines import engine_of
 from inferway.routing.model import Endpoint, KvEvents, Pool
 from inferway.routing.picker_configs import CONFIG_ANNOTATION
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
@@ -83,6 +84,7 @@ def server_endpoints(
     are active.
     """
     labels = tuple(sorted(server.metadata.labels.items()))
+    engine, _ = engine_of(server)
     events = server.spec.kv_events
     kv_events = None
     if events is not None:
@@ -98,7 +100,7 @@ def server_endpoints(
                 host=address.host,
                 port=port,
                 server=server.qualified_name,
-                engine=server.spec.engine,
+                engine=engine,
                 metrics_path=server.spec.metrics_path,
                 labels=labels,
                 draining=server.spec.draining,
@@ -189,9 +191,11 @@ def _member_endpoints(
 ) -> Iterator[Endpoint]:
     ports = [port.number for port in pool.spec.target_ports]
     for server in members:
-        active, warning = active_ports(server)
-        if warning is not None and warning not in warnings:
-            warnings.append(warning)
+        active, wrong_ports = active_ports(server)
+        _, wrong_engine = engine_of(server)
+        for warning in (wrong_ports, wrong_engine):
+            if warning is not None and warning not in warnings:
+                warnings.append(warning)
         yield from server_endpoints(server, ports, active)
 
 

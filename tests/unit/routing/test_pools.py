@@ -56,3 +56,26 @@ def test_a_list_that_cannot_be_read_is_a_warning(load: Load) -> None:
     assert [port for _host, port in found] == [8000, 8001, 9000]
     [warning] = warnings
     assert "8001;8000" in warning
+
+
+@pytest.mark.parametrize(
+    ("labels", "engine", "expected", "warned"),
+    [
+        ("", "", "vllm", False),
+        ("llm-d.ai/engine-type: sglang", "", "sglang", False),
+        ("inference.networking.k8s.io/engine-type: triton", "", "triton", False),
+        ("llm-d.ai/engine-type: sglang", "engine: vllm", "vllm", False),
+        ("llm-d.ai/engine-type: jetstream", "", "vllm", True),
+    ],
+)
+def test_engine_by_field_then_label(
+    load: Load, labels: str, engine: str, expected: str, warned: bool
+) -> None:
+    server = SERVER.replace("{ANNOTATION}", "{}").replace("app: llm}", f"app: llm, {labels}}}")
+    server = server.replace("spec: {", f"spec: {{{engine}, " if engine else "spec: {")
+    translation = translate(load(POOL + server), settings=RoutingSettings())
+    endpoints = translation.model.pools["default/llm"].endpoints
+    assert {one.engine for one in endpoints} == {expected}
+    warnings = [one for one in translation.warnings if "engine-type" in one.field]
+    assert len(warnings) == warned
+    assert all("jetstream" in one.message for one in warnings)

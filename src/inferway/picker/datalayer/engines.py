@@ -60,18 +60,22 @@ class EngineMetrics:
     """Where an engine publishes what we read. Several entries: the first that is there counts."""
 
     waiting: Sample
-    running: Sample
-    kv_usage_ratio: tuple[Sample, ...]
-    block_size: Sample | Label
-    num_blocks: Sample | Label
+    running: Sample | None = None
+    kv_usage_ratio: tuple[Sample, ...] = ()
+    block_size: Sample | Label | None = None
+    num_blocks: Sample | Label | None = None
     lora: str = ""  # gauge whose value is the time of its newest sample
+    lora_loaded: str = ""  # gauge per adapter: 1 while it is loaded
+    lora_slots: str = ""
     progress: str = ""  # counter that only a restart can lower
 
     def names(self) -> list[str]:
         """Every metric name that `read` needs, sorted."""
         samples = (self.waiting, self.running, *self.kv_usage_ratio)
-        names = {sample.name for sample in (*samples, self.block_size, self.num_blocks)}
-        return sorted((names | {self.lora, self.progress, STARTED}) - {""})
+        sources = (*samples, self.block_size, self.num_blocks)
+        names = {source.name for source in sources if source is not None}
+        others = {self.lora, self.lora_loaded, self.lora_slots, self.progress, STARTED}
+        return sorted((names | others) - {""})
 
 
 STARTED = "process_start_time_seconds"
@@ -89,6 +93,8 @@ ENGINES: dict[str, EngineMetrics] = {
         block_size=Label("vllm:cache_config_info", "block_size"),
         num_blocks=Label("vllm:cache_config_info", "num_gpu_blocks"),
         lora="vllm:lora_requests_info",
+        lora_loaded="vllm:lora_adapter_loaded",  # newer versions
+        lora_slots="vllm:max_gpu_lora_adapters",
         progress="vllm:prompt_tokens_total",
     ),
     "sglang": EngineMetrics(
@@ -112,6 +118,11 @@ ENGINES: dict[str, EngineMetrics] = {
         block_size=Sample(_TRITON_BLOCKS, "kv_cache_block_type", "tokens_per"),
         num_blocks=Sample(_TRITON_BLOCKS, "kv_cache_block_type", "max"),
     ),
+    # Its executions are a counter of all since the start, so they do not tell what runs now.
+    "triton": EngineMetrics(
+        waiting=Sample("nv_inference_pending_request_count"),
+        progress="nv_inference_exec_count",
+    ),
 }
 
 
@@ -122,6 +133,7 @@ class LoraReading:
     running: frozenset[str]
     waiting: frozenset[str]
     slots: int | None  # adapters that one batch can hold
+    loaded: frozenset[str] | None = None  # on the accelerator; None: the engine does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,28 +167,47 @@ def engine(name: str) -> EngineMetrics:
 def read(metrics: EngineMetrics, page: Page) -> Reading:
     usage = next((found for s in metrics.kv_usage_ratio if (found := s.read(page))), [])
     ratio = sum(usage) / len(usage) if usage else None
-    sizes = metrics.block_size.read(page)
+    sizes = _read(metrics.block_size, page)
     return Reading(
         waiting=_total(metrics.waiting.read(page)),
-        running=_total(metrics.running.read(page)),
+        running=_total(_read(metrics.running, page)),
         kv_usage_ratio=None if ratio is None or ratio > 1.0 else ratio,
         block_size=_whole(sizes[-1] if sizes else None),
-        num_blocks=_whole(_total(metrics.num_blocks.read(page))),
-        lora=_lora(page.labels(metrics.lora)) if metrics.lora else None,
+        num_blocks=_whole(_total(_read(metrics.num_blocks, page))),
+        lora=_lora(metrics, page) if metrics.lora else None,
         started_at_s=_total(Sample(STARTED).read(page)),
         progress=_total(Sample(metrics.progress).read(page)) if metrics.progress else None,
     )
 
 
-def _lora(samples: Samples) -> LoraReading | None:
+def _read(source: Sample | Label | None, page: Page) -> list[float]:
+    return [] if source is None else source.read(page)
+
+
+def _lora(metrics: EngineMetrics, page: Page) -> LoraReading | None:
+    samples = page.labels(metrics.lora)
     dated = [(at, labels) for labels, at in samples if math.isfinite(at)]
-    if not dated:
+    loaded = _loaded(page.labels(metrics.lora_loaded)) if metrics.lora_loaded else None
+    if not dated and loaded is None:
         return None
-    _, labels = max(dated, key=lambda sample: sample[0])
+    labels = max(dated, key=lambda sample: sample[0])[1] if dated else {}
+    slots = Sample(metrics.lora_slots).read(page) if metrics.lora_slots else []
     return LoraReading(
         running=_names(labels.get("running_lora_adapters", "")),
         waiting=_names(labels.get("waiting_lora_adapters", "")),
-        slots=_whole(_number(labels.get("max_lora", ""))),
+        slots=_whole(_number(labels.get("max_lora", ""))) or _whole(max(slots, default=None)),
+        loaded=loaded,
+    )
+
+
+def _loaded(samples: Samples) -> frozenset[str] | None:
+    """Adapters on the accelerator; those in host memory must be moved there first."""
+    if not samples:
+        return None
+    return frozenset(
+        labels["adapter_name"]
+        for labels, value in samples
+        if value == 1.0 and labels.get("adapter_name") and labels.get("level", "gpu") != "cpu"
     )
 
 

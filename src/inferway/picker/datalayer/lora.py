@@ -4,7 +4,8 @@ Problem: an engine batches a few adapters at a time and swaps the others in, whi
 gauge lists only adapters that have work right now (an idle one that is still loaded looks absent),
 repeats running names among the waiting ones, and is as old as the last scrape. Model: per address,
 what the gauge said, plus the adapters that we have in flight there, plus the most recently used
-adapters up to the number of slots, as the engine itself keeps them. From these a tier:
+adapters up to the number of slots, as the engine itself keeps them; where a newer engine tells
+which are loaded, those instead. From these a tier:
 
     0  resident: running there, in flight there from us, or among the last `slots` used
     1  room: fewer adapters have work there than there are slots
@@ -93,6 +94,12 @@ class LoraState:
         state.running, state.waiting = reading.running, reading.waiting - reading.running
         state.slots = reading.slots
         changed = before != (state.running, state.waiting, state.slots)
+        if reading.loaded is not None and reading.loaded != state.recent.keys():
+            # The engine says what is resident; the order in which it was used stays.
+            kept = [name for name in state.recent if name in reading.loaded]
+            new = sorted(reading.loaded.difference(kept))
+            state.recent = dict.fromkeys([*new, *kept])
+            changed = True
         for adapter in sorted(state.running):
             changed |= state.use(adapter)
         changed |= state.trim()

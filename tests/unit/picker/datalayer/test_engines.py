@@ -54,7 +54,7 @@ def reading(parse: Callable[..., object]) -> Callable[..., Reading]:
     return make
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_engine_says_the_same(reading: Callable[..., Reading], name: str) -> None:
     found = reading(PAGES[name], name)
     assert (found.waiting, found.running, found.kv_usage_ratio) == (3.0, 7.0, 0.25)
@@ -129,3 +129,30 @@ def test_only_listed_names_are_asked_for() -> None:
 def test_an_unknown_engine_names_those_there_are() -> None:
     with pytest.raises(ValueError, match="'jetstream'; known: vllm, sglang"):
         engine("jetstream")
+
+
+def test_plain_triton_tells_its_queue_alone(reading: Callable[..., Reading]) -> None:
+    """What it has executed is a count of all since its start: progress, not load."""
+    page = """
+nv_inference_pending_request_count{model="a",version="1"} 3
+nv_inference_pending_request_count{model="b",version="1"} 1
+nv_inference_exec_count{model="a",version="1"} 123456
+"""
+    assert reading(page, "triton") == Reading(waiting=4.0, progress=123456.0)
+    assert set(ENGINES) == {*PAGES, "triton"}
+
+
+def test_adapters_that_are_loaded(reading: Callable[..., Reading]) -> None:
+    page = """
+vllm:lora_adapter_loaded{adapter_name="a",level="gpu",pinned="false",rank="16"} 1
+vllm:lora_adapter_loaded{adapter_name="b",level="cpu",pinned="false",rank="16"} 1
+vllm:lora_adapter_loaded{adapter_name="c",level="gpu",pinned="false",rank="16"} 0
+vllm:max_gpu_lora_adapters 4
+"""
+    nothing: frozenset[str] = frozenset()
+    expected = LoraReading(nothing, nothing, 4, frozenset({"a"}))
+    assert reading(VLLM + page).lora == expected
+    gauge = 'vllm:lora_requests_info{running_lora_adapters="c",max_lora="2"} 1e9\n'
+    both = LoraReading(frozenset({"c"}), nothing, 2, frozenset({"a"}))
+    assert reading(VLLM + page + gauge).lora == both
+    assert reading(VLLM).lora is None

@@ -161,3 +161,16 @@ def test_kept_columns_always_equal_a_fresh_computation() -> None:
         asked = rng.choice(list("abcdef"))
         fresh = [world.state.tier(asked, a) for a in addresses]
         assert world.pool.tiers(asked).tolist() == fresh
+
+
+def test_what_the_engine_says_is_loaded_is_believed(world: World) -> None:
+    def loaded(*names: str) -> None:
+        reading = LoraReading(frozenset(), frozenset(), 4, frozenset(names))
+        world.state.record("x", reading)
+
+    world.scraped(running="a", slots=4)
+    loaded("b", "c")
+    assert [world.tier(name) for name in ("a", "b", "c")] == [ROOM, RESIDENT, RESIDENT]
+    world.sent("a")
+    loaded("b")
+    assert [world.tier(name) for name in ("a", "b", "c")] == [RESIDENT, RESIDENT, ROOM]
