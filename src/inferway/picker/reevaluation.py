@@ -10,7 +10,6 @@ large pool too little is kept, so it cannot be done.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -97,20 +96,20 @@ def as_it_was(choice: Choice) -> Profile:
         return profile
     masks = dict(choice.weighed.removals)
     raws = {term.name: raw for term, raw in zip(profile.terms, choice.weighed.terms, strict=False)}
-    was = copy(profile)
-    was.filters = [
-        (name, _Kept(masks.get(name)) if isinstance(plugin, Learns) else plugin)
-        for name, plugin in profile.filters
-    ]
-    was.costs = [
-        (term, _Said(raws.get(term.name)) if isinstance(plugin, Learns) else plugin)
-        for term, plugin in profile.costs
-    ]
-    was.scorers = [
-        (term, _Said(raws.get(term.name)) if isinstance(plugin, Learns) else plugin)
-        for term, plugin in profile.scorers
-    ]
-    return was
+    return profile.instead(
+        filters=[
+            (name, _Kept(masks.get(name)) if isinstance(plugin, Learns) else plugin)
+            for name, plugin in profile.filters
+        ],
+        costs=[
+            (term, _Said(raws.get(term.name)) if isinstance(plugin, Learns) else plugin)
+            for term, plugin in profile.costs
+        ],
+        scorers=[
+            (term, _Said(raws.get(term.name)) if isinstance(plugin, Learns) else plugin)
+            for term, plugin in profile.scorers
+        ],
+    )
 
 
 class _Kept:

@@ -16,6 +16,7 @@ method, to be called directly.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -82,8 +83,7 @@ class Profile:
         self.costs = [(term, t) for term in terms if isinstance(t := term.plugin, Cost)]
         self.scorers = [(term, t) for term in terms if isinstance(t := term.plugin, Scorer)]
         self.learners = [t for term in terms if isinstance(t := term.plugin, Learns)]
-        self._rated_costs = [(t.cost, term.weight) for term, t in self.costs]
-        self._rated_scores = [(t.score, term.weight) for term, t in self.scorers]
+        self.bind()
         self._may_be_mute = not is_complete or any(term.may_drop_out for term in terms)
         self.picker: Picker = pickers[0][1] if pickers else LowestCost()
         self.single: Callable[[Request, Endpoints, int, Random], Floats] | None = None
@@ -91,6 +91,24 @@ class Profile:
             term, plugin = self.costs[0]
             if term.weight == 1.0 and not term.may_drop_out and not self.filters:
                 self.single = plugin.cost
+
+    def bind(self) -> None:
+        """Looks up the methods that `rate` calls. Again whenever plugins were exchanged."""
+        self._rated_costs = [(t.cost, term.weight) for term, t in self.costs]
+        self._rated_scores = [(t.score, term.weight) for term, t in self.scorers]
+
+    def instead(
+        self,
+        *,
+        filters: list[tuple[str, Filter]],
+        costs: list[tuple[Term, Cost]],
+        scorers: list[tuple[Term, Scorer]],
+    ) -> Profile:
+        """Others in the places of its plugins, to make a decision again."""
+        made = copy(self)
+        made.filters, made.costs, made.scorers = filters, costs, scorers
+        made.bind()
+        return made
 
     @property
     def terms(self) -> list[Term]:
