@@ -53,6 +53,8 @@ _PATIENCE_MAX_S: Final = 5.0
 # One that could go nowhere, although something had room, is not tried again sooner.
 _PAUSE_S: Final = 0.05
 NO_ROOM: Final = "no room"
+# Envoy hears of a pool's first endpoint, and checks its health, a moment after we do.
+SETTLE_S: Final = 1.0
 _COLLECT_EVERY_S: Final = 10.0
 _ROOMS_MAX: Final = 16  # endpoints with room that are looked at for those that take any
 
@@ -78,6 +80,7 @@ class PoolFlow:
         self._detector: Detector = detector(config.detector)
         self._silent: deque[Held] = deque()  # streams that have not been told that they wait
         self._empty = False
+        self._settled_s = 0.0  # from then on those go that waited for an endpoint at all
         self._collect_s = 0.0
 
     def bind(
@@ -231,7 +234,7 @@ class PoolFlow:
 
     def next(self, row: int, now_s: float) -> Held | None:
         """The next one that may take the endpoint, if that has room for it."""
-        if not self._table.view().ready[row]:
+        if now_s < self._settled_s or not self._table.view().ready[row]:
             return None
         if self._config.mode != "late-binding":
             return self.queue.head(ANYWHERE, lambda p: self._gate_is_open(p, now_s))
@@ -400,6 +403,7 @@ class PoolFlow:
         empty = not bool(ready.any())
         if empty != self._empty:
             self._empty = empty
+            self._settled_s = 0.0 if empty or not len(self.queue) else now_s + SETTLE_S
             for item in self.queue.items():
                 self.queue.expire_at(item, self._expires_s(item.what, now_s))
         gone = [p for p in self.queue.places() if p and (p not in rows or not ready[rows[p]])]
