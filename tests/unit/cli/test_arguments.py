@@ -159,3 +159,21 @@ def test_only_loopback_servers_can_be_simulated(tmp_path: Path) -> None:
     file.write_text(POOL.replace("8000", "99999"))
     with pytest.raises(ValueError, match=r"the manifests have errors:\n.*servers.yaml:7"):
         options_of([file], speed=1.0, seed=0)
+
+
+def test_simulated_servers_publish_where_their_manifest_says(tmp_path: Path) -> None:
+    file = tmp_path / "servers.yaml"
+    file.write_text(
+        "apiVersion: inferway.dev/v1alpha1\n"
+        "kind: ModelServer\n"
+        "metadata: {name: one}\n"
+        "spec:\n"
+        "  addresses: [{host: 127.0.0.1, port: 8000}, {host: 127.0.0.1, port: 8001}]\n"
+        "  kvEvents: {replayPort: 5657}\n"
+    )
+    told = [
+        (one.kv_events_port, one.kv_replay_port) for one in options_of([file], speed=1.0, seed=0)
+    ]
+    assert told == [(5557, 5657), (5558, 5658)]
+    file.write_text(file.read_text().replace("  kvEvents: {replayPort: 5657}\n", ""))
+    assert [one.kv_events_port for one in options_of([file], speed=1.0, seed=0)] == [None, None]
