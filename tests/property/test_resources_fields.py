@@ -485,6 +485,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
         "conduct": {
             "responseHeaders": True,
             "includeUsage": True,
+            "firstTokenDeadline": "2s",
             "sessionCookie": "session",
             "retryBudget": {"percent": "20%", "concurrencyMin": 5},
         },
