@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from inferway.picker.datalayer.readiness import Unready
 from inferway.picker.metrics import FIRST_TOKEN_SECONDS
 
 if TYPE_CHECKING:
@@ -181,14 +182,21 @@ def _readiness(pool: Document) -> Text:
 
 
 def _state(one: Document) -> Text:
+    health = one["health"]
+    if health != "active":
+        health = f"{health}: {one['cause']}"
+        if one["until_s"] is not None:
+            health += f", {one['until_s']:.0f} s"
     if not one["ready"]:
-        return Text(one["unready"] or "not ready", style="red")
+        ejected = one["unready"] == Unready.EJECTED
+        return Text(health if ejected else one["unready"] or "not ready", style="red")
     if one["health"] != "active":
-        return Text(one["health"], style="yellow")
+        return Text(health, style="yellow")
     if one["reachable"] is False:
         return Text("not scraped", style="yellow")
     if one["weight"] < 1.0:
-        return Text(f"held back to {one['weight']:.0%}", style="yellow")
+        left = "" if one["until_s"] is None else f", {one['until_s']:.0f} s"
+        return Text(f"held back to {one['weight']:.0%}{left}", style="yellow")
     return Text("ready", style="green")
 
 

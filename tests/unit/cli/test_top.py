@@ -22,12 +22,17 @@ POOL = ["POOL", "READY", "IN FLIGHT", "PENDING", "WAIT", "RUN", "KV", "PICKS/S",
 ENDPOINT = ["ENDPOINT", "STATE", "IN FLIGHT", "PENDING", "WAIT", "RUN", "KV", "PICKS/S", "SHARE"]
 
 
+EJECTED = {"ready": False, "unready": "ejected"}
+
+
 def endpoint(address: str, picks: int, **changes: Any) -> Document:
     return {
         "address": address,
         "ready": True,
         "unready": "",
         "health": "active",
+        "cause": "",
+        "until_s": None,
         "weight": 1.0,
         "reachable": True,
         "age_s": 0.25,
@@ -151,11 +156,17 @@ def test_order(sort: str, order: str) -> None:
     ("changes", "state"),
     [
         ({}, "ready"),
-        ({"health": "probing"}, "probing"),
-        ({"ready": False, "unready": "ejected", "health": "ejected"}, "ejected"),
+        ({"health": "probing", "cause": "reset"}, "probing: reset"),
+        (
+            {**EJECTED, "health": "ejected", "cause": "timeout", "until_s": 4.2},
+            "ejected: timeout, 4 s",
+        ),
+        ({**EJECTED, "health": "probing", "cause": "status"}, "probing: status"),
+        ({"ready": False, "unready": "draining", "health": "ejected"}, "draining"),
         ({"ready": False}, "not ready"),
         ({"reachable": False}, "not scraped"),
         ({"weight": 0.3}, "held back to 30%"),
+        ({"weight": 0.0, "until_s": 6.0}, "held back to 0%, 6 s"),
     ],
 )
 def test_states(changes: Document, state: str) -> None:
