@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from inferway.picker.datalayer.faults import Cause, FaultClass
@@ -20,6 +20,7 @@ from inferway.picker.datalayer.health_book import HealthBook
 from inferway.picker.health_config import HealthConfig
 
 STEPS, EXAMPLES = 4_000, 25
+GENERATE = (Phase.generate,)  # a seed does not get smaller
 
 configs = st.builds(
     HealthConfig,
@@ -176,7 +177,7 @@ def step(rng: random.Random, now_s: float, stream: int, *ones: EndpointHealth | 
 
 
 @given(configs, st.integers(0, 2**32))
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, phases=GENERATE)
 def test_the_machine_agrees_with_the_history(config: HealthConfig, seed: int) -> None:
     rng, one, oracle, now_s = random.Random(seed), EndpointHealth(config), Oracle(config), 0.0
     seen = set()
@@ -202,7 +203,7 @@ def test_the_machine_agrees_with_the_history(config: HealthConfig, seed: int) ->
 
 
 @given(configs, st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=GENERATE)
 def test_looking_only_when_due_is_enough(config: HealthConfig, seed: int) -> None:
     """Whoever follows `due_s` sees what one sees who looks all the time."""
     rng, often, seldom, now_s = (

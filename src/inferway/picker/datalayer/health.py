@@ -166,8 +166,7 @@ class EndpointHealth:
             self._held_until_s = max(self._held_until_s, now_s + held_s)
             self._share = settings.share_min
         else:
-            share = self._share if self.share == 0.0 else self.share
-            self._share = max(settings.share_min, share * settings.back_pressure_factor)
+            self._share = max(settings.share_min, self.share * settings.back_pressure_factor)
         self._share_at_s = now_s
         self._grow_share(now_s)
 
