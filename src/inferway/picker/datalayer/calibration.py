@@ -31,13 +31,13 @@ for latency_samples.py to say. No clock is read here.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from inferway.picker.datalayer.least_squares import Memory, prior, screened
-from inferway.picker.scheduling.engine_constants import SHIPPED, EngineConstants
+from inferway.picker.scheduling.engine_constants import SHIPPED, EngineConstants, column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,7 +148,7 @@ class _Class:
     def settle(self) -> bool:
         """Whether its constants moved enough for its endpoints to follow."""
         found = _constants(self.fit.inter, self.fit.first)
-        pairs = zip(astuple(found), astuple(self.constants), strict=True)
+        pairs = zip(column(found), column(self.constants), strict=True)
         if all(abs(now - before) <= _CHANGE_MIN * before for now, before in pairs):
             return False
         self.constants = found

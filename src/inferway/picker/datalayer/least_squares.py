@@ -114,6 +114,9 @@ class Memory:
         left: Floats = self._products[:-1, :-1] + pull
         right: Floats = self._products[:-1, -1] + pull @ center
         found = np.asarray(np.linalg.solve(left, right), dtype=np.float64)
+        values = found.tolist()
+        if low <= min(values) and max(values) <= high:  # a tenth of what arrays take
+            return found
         beyond = held = (found < low) | (found > high)
         while beyond.any():
             np.clip(found, low, high, out=found)
