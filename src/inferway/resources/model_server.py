@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from .meta import Model, Object
-from .scalars import DNS_SUBDOMAIN_PATTERN, URL_PATH_PATTERN, Boolean, PortNumber
+from .scalars import DNS_SUBDOMAIN_PATTERN, URL_PATH_PATTERN, Between, Boolean, PortNumber
 from .violations import Violation, reject
 
 ADDRESSES_MAX = 64
@@ -83,7 +83,7 @@ class KvEvents(Model):
     replay_port: PortNumber | None = Field(
         default=None, description="counts up like port; unset: missed events cannot be asked for"
     )
-    ranks: Annotated[int, Field(ge=1, le=RANKS_MAX, strict=True)] = Field(
+    ranks: Annotated[int, Between(1, RANKS_MAX)] = Field(
         default=1, description="data-parallel ranks behind each address"
     )
     topic: Annotated[str, StringConstraints(max_length=512)] = Field(
