@@ -138,4 +138,5 @@ def reach_told(reach: Document) -> str:
     if reach["oldest_age_s"] is None:
         return f"the picker has decided nothing since it started {reach['up_s']:.0f} s ago"
     words = f"{reach['recorded']} decisions are remembered, back to {reach['oldest_age_s']:.1f} s"
-    return f"{words} ago; {reach['forgotten']} are forgotten"
+    fast = f", {reach['passed_over']} came too fast to be recorded" if reach["passed_over"] else ""
+    return f"{words} ago; {reach['forgotten']} are forgotten{fast}"

@@ -75,6 +75,8 @@ def reach_words(reach: Reach) -> str:
     if reach.oldest_age_s is None:
         return f"the picker has decided nothing since it started {reach.up_s:.0f} s ago"
     words = f"the {reach.recorded} kept reach back {reach.oldest_age_s:.1f} s"
+    if reach.passed_over:
+        words += f", {reach.passed_over} came too fast to be recorded"
     if reach.forgotten:
         return f"{words}, {reach.forgotten} older ones are forgotten"
     return f"{words}, and none is forgotten since the picker started {reach.up_s:.0f} s ago"

@@ -125,6 +125,12 @@ class ExplainConfig(_Message):
     bytes_max: int = Field(
         default=64 * 1024 * 1024, ge=0, description="memory that they may take (estimate)"
     )
+    per_second_max: int = Field(
+        default=1_000,
+        ge=10,
+        description="further picks of a second are not recorded: recording costs as much as a third"
+        " of deciding, and what is remembered would reach back ever less",
+    )
 
 
 class PickerConfig(_Message):

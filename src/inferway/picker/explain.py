@@ -5,8 +5,9 @@ and writing it all down would cost more than the decision. Model: a ring of `Rec
 references to what a decision used and what will not change (the request, scraped columns, costs,
 masks), and a copy of what does change: accounting columns and ages. All that is shown is computed
 from those when somebody asks (explained.py). Invariants: memory is bounded by number and by bytes,
-and the oldest goes first; of a large pool only the endpoints that the answer names are kept;
-nothing here formats, searches or waits.
+and the oldest goes first; of a large pool only the endpoints that the answer names are kept; what
+is recorded of a second is bounded too, so that a flood costs little and does not wash away all that
+was before it; nothing here formats, searches or waits.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _ENDPOINT_BYTES: Final = 8 * 8 + 2
 # A block of a prompt is at least 256 bytes, its hash is 8.
 _PROMPT_SHIFT: Final = 5
 _PICKED: Final = Outcome.PICKED
+_WINDOW_S: Final = 0.1  # for which the number per second is shared out
 CLIENT_LEFT: Final = "client_left"  # while it waited in the queue
 _new = tuple.__new__
 
@@ -125,6 +127,9 @@ class Ring:
         self.clock = clock
         self.started_s = clock()
         self.forgotten = 0
+        self.passed_over = 0  # beyond the number per second
+        self._window_ends_s = self.started_s
+        self._window_left = 0
         self.bytes_used = 0
         self._records: deque[Recorded] = deque()
         self._running: dict[tuple[int, int], Recorded] = {}
@@ -142,6 +147,7 @@ class Ring:
     def configure(self, config: ExplainConfig) -> None:
         """Puts limits into force; what is beyond them is forgotten."""
         self.decisions_max, self.bytes_max = config.decisions_max, config.bytes_max
+        self._window_max = int(config.per_second_max * _WINDOW_S)
         self._trim()
 
     def recorder(self, profile: Profile, rng: Random, *, every: int) -> PoolRecorder | None:
@@ -152,6 +158,16 @@ class Ring:
 
     def newest_first(self) -> list[Recorded]:
         return list(reversed(self._records))
+
+    def admits(self, now_s: float) -> bool:
+        """Whether one more may be recorded now; counts it."""
+        if now_s >= self._window_ends_s:
+            self._window_ends_s, self._window_left = now_s + _WINDOW_S, self._window_max
+        if not self._window_left:
+            self.passed_over += 1
+            return False
+        self._window_left -= 1
+        return True
 
     def add(self, record: Recorded) -> None:
         records = self._records
@@ -178,11 +194,11 @@ class Ring:
         choice, self._nobody = self._nobody, None
         if choice is not None and choice.weighed.request.pick is not pick:
             choice = None
-        if self.decisions_max:
+        now_s = self.clock() if self.decisions_max else 0.0
+        if self.decisions_max and self.admits(now_s):
             size = RECORD_BYTES + (pick.prompt_bytes >> _PROMPT_SHIFT)
             if choice is not None:
                 size += len(choice.load) * 2
-            now_s = self.clock()
             waited_s = 0.0 if waiting_since_s is None else max(now_s - waiting_since_s, 0.0)
             self.add(Recorded(pick, model, priority, outcome, now_s, choice, None, size, waited_s))
 
@@ -234,6 +250,8 @@ class PoolRecorder:
         if self._skipped < self._every:
             return
         self._skipped = 0
+        if not self._ring.admits(at_s):
+            return
         request, view = weighed[0], weighed[1]
         pick = request[7]
         choice = self._choice(weighed, rows, sequence)

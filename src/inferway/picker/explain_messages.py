@@ -131,6 +131,7 @@ class Reach(_Message):
     recorded: int = Field(description="decisions that are remembered")
     recorded_max: int
     forgotten: int = Field(description="since the picker started")
+    passed_over: int = Field(default=0, description="not recorded: too many in one second")
     bytes_used: int = Field(description="estimate")
     bytes_max: int
     oldest_age_s: float | None = Field(description="None: nothing is remembered")

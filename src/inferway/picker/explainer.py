@@ -74,6 +74,7 @@ class Explainer:
             recorded=len(ring),
             recorded_max=ring.decisions_max,
             forgotten=ring.forgotten,
+            passed_over=ring.passed_over,
             bytes_used=ring.bytes_used,
             bytes_max=ring.bytes_max,
             oldest_age_s=None if ring.oldest_s is None else max(now_s - ring.oldest_s, 0.0),

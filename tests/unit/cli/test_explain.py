@@ -17,6 +17,7 @@ REACH = {
     "recorded": 2,
     "recorded_max": 8192,
     "forgotten": 3,
+    "passed_over": 0,
     "bytes_used": 10,
     "bytes_max": 100,
     "oldest_age_s": 12.34,
@@ -281,6 +282,13 @@ def test_not_remembered(admin: AdminApi) -> None:
     ("reach", "told"),
     [
         ({}, "2 decisions are remembered, back to 12.3 s ago; 3 are forgotten"),
+        (
+            {"passed_over": 9},
+            (
+                "2 decisions are remembered, back to 12.3 s ago; 3 are forgotten,"
+                " 9 came too fast to be recorded"
+            ),
+        ),
         ({"oldest_age_s": None}, "the picker has decided nothing since it started 60 s ago"),
         ({"recorded_max": 0}, "the picker records no decisions"),
     ],

@@ -31,6 +31,22 @@ def test_the_newest_are_kept(recording: Make) -> None:
     assert made.ring.forgotten == 2
 
 
+def test_of_a_flood_some_are_kept(recording: Make) -> None:
+    """20 in a second are 2 in each tenth of it; refusals count like choices."""
+    made = recording(limits=ExplainConfig(per_second_max=20))
+    for stream in range(1, 5):
+        made.say(filter_side.pick(stream))
+    made.say(filter_side.pick(5, pool="default/nowhere"))
+    assert ids(made) == ["request-2", "request-1"]
+    assert (made.ring.passed_over, made.ring.forgotten) == (3, 0)
+    made.now_s += 0.11
+    for stream in range(6, 9):
+        made.say(filter_side.pick(stream))
+    assert ids(made)[:2] == ["request-7", "request-6"]
+    made.say(filter_side.done(3), filter_side.done(6))
+    assert [one.done is not None for one in made.ring.newest_first()] == [False, True, False, False]
+
+
 def test_bytes_are_bounded_and_counted_back(recording: Make) -> None:
     made = recording(200, limits=ExplainConfig(bytes_max=100_000))
     sizes = set()
