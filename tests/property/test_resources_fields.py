@@ -57,6 +57,25 @@ DATA_LAYER = {
 }
 HTTP_CHECK = {**CHECKED_PORT, "requestPath": "/health", "host": "llm", "response": "ok"}
 
+EXTRACTOR = {
+    "engineLabelKey": "example.com/engine",
+    "defaultEngine": "mine",
+    "engineConfigs": [
+        {
+            "name": "mine",
+            "queuedRequestsSpec": "mine_queue{state=waiting}",
+            "runningRequestsSpec": "mine_queue{state=running}",
+            "kvUsageSpec": "mine_usage",
+            "loraSpec": "mine_lora",
+            "cacheInfoSpec": "mine_cache",
+            "cacheBlockSizeLabelName": "size",
+            "cacheNumBlocksLabelName": "count",
+            "cacheBlockSizeSpec": "mine_block_size",
+            "cacheNumBlocksSpec": "mine_blocks",
+            "customMetrics": [{"attributeKey": "heat", "metricSpec": "mine_heat"}],
+        }
+    ],
+}
 MANIFESTS: dict[str, dict[str, Any]] = {
     "GatewayClass": {
         "metadata": {key: value for key, value in METADATA.items() if key != "namespace"},
@@ -435,7 +454,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
             {"name": "sat", "type": "utilization-detector"},
             {"name": "parser", "type": "openai-parser"},
             {"name": "source", "type": "metrics-data-source"},
-            {"name": "extractor", "type": "core-metrics-extractor"},
+            {"name": "extractor", "type": "core-metrics-extractor", "parameters": EXTRACTOR},
         ],
         "schedulingProfiles": [
             {"name": "default", "plugins": [{"pluginRef": "queue", "weight": 2.5}]}
@@ -654,7 +673,11 @@ def test_unknown(kind: str, path: Path) -> None:
     assert problem.hint == f"did you mean {path[-1]}?"
 
 
-@pytest.mark.parametrize(("kind", "path"), NAMED, ids=title)
+# Parameters of plugins are kept as they are written, until their type reads them.
+NULLED = [(kind, path) for kind, path in NAMED if "parameters" not in path[:-1]]
+
+
+@pytest.mark.parametrize(("kind", "path"), NULLED, ids=title)
 def test_null_is_the_same_as_absent(kind: str, path: Path) -> None:
     with_null, without = manifest(kind), manifest(kind)
     parent_of(with_null, path)[path[-1]] = None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inferway.control.addresses import on_this_machine
+from inferway.control.engine_settings import engine_configs
 from inferway.control.flow_settings import flow_config
 from inferway.control.models import listed_models
 from inferway.control.picker_settings import (
@@ -348,6 +349,7 @@ def pool_config(target: PoolTargets) -> PoolConfig:
             )
             for endpoint in target.endpoints
         ),
+        engines=engine_configs(target.picker_config),
         policy=target.policy,
         profile=profile_config(target.picker_config),
         health=health_config(target.picker_config),

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from inferway.picker.engine_config import EngineConfig  # noqa: TC001 - read at run time
 from inferway.picker.flowcontrol.config import FlowConfig
 from inferway.picker.health_config import HealthConfig
 
@@ -84,6 +85,9 @@ class PoolExplainConfig(_Message):
 class PoolConfig(_Message):
     name: str = Field(description="namespace/name of the InferencePool")
     endpoints: tuple[EndpointConfig, ...] = ()
+    engines: tuple[EngineConfig, ...] = Field(
+        default=(), description="beside the built-in ones, or in place of them"
+    )
     policy: str = Field(default="marginal-cost", description="name of a profile that we bring")
     profile: ProfileConfig | None = Field(default=None, description="instead of the policy")
     objectives: dict[str, int] = Field(

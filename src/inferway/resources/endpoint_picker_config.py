@@ -17,6 +17,8 @@ from .picker_conduct import Conduct
 from .picker_flow import OURS as OUR_FLOW_FIELDS
 from .picker_flow import DefaultBand, FlowControl, PluginReference
 from .picker_health import PickerHealth
+from .picker_plugins.data import METRICS_EXTRACTORS
+from .picker_plugins.engine_mappings import CoreExtractor
 from .picker_plugins.plugin_type import SCHEDULING, PluginType, ReadsHeaders, Role
 from .picker_plugins.registry import PLUGIN_TYPES, is_known, plugin_type
 from .picker_plugins.sessions import SessionAffinity, SessionIds
@@ -116,6 +118,9 @@ class PickerPlugin(Model):
         for name, why in self.plugin_type.ignored.items():
             if self.parameters.get(name) is not None:
                 yield ("parameters", name), f"no effect: {why}"
+
+
+_NOTHING: Final = CoreExtractor()
 
 
 def parameters_of(plugin: PickerPlugin, model: type[_Parameters]) -> _Parameters:
@@ -268,6 +273,16 @@ class EndpointPickerConfig(Object):
         return next((parameters_of(one, SessionIds) for one in found), SessionIds())
 
     @property
+    def metrics_extractor(self) -> CoreExtractor:
+        """What engines call their metrics, if a plugin says so."""
+        return next((parameters_of(one, CoreExtractor) for _, one in self._extractors()), _NOTHING)
+
+    def _extractors(self) -> Iterator[tuple[int, PickerPlugin]]:
+        for index, one in enumerate(self.plugins):
+            if one.type in METRICS_EXTRACTORS and one.parameters:
+                yield index, one
+
+    @property
     def session_cookie(self) -> str | None:
         """The cookie that names sessions; the pool's conduct counts before the plugin."""
         conduct = self.conduct.session_cookie if self.conduct is not None else None
@@ -328,6 +343,10 @@ class EndpointPickerConfig(Object):
                 words = " or ".join(sorted(wanted))
                 found.append(Violation(f"must be a {words}: {shown(reference)}", path))
         found += self._profile_violations(roles)
+        found += [
+            Violation("another plugin maps engines already", ("plugins", index, "parameters"))
+            for index, _ in list(self._extractors())[1:]
+        ]
         reject(found)
         return self
 

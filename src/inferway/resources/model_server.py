@@ -103,7 +103,7 @@ class ModelServerSpec(Model):
     engine: Engine = Field(
         default="vllm",
         description="which metric names and admin routes the server has; unset: as the label"
-        " llm-d.ai/engine-type says",
+        " llm-d.ai/engine-type or the pool's EndpointPickerConfig says",
     )
     metrics_path: Annotated[str, StringConstraints(max_length=1024, pattern=URL_PATH_PATTERN)] = (
         Field(default="/metrics", description="where the server exposes Prometheus metrics")

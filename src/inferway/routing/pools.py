@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from inferway.resources.picker_plugins.registry import is_file_type
 from inferway.routing.active_ports import active_ports
-from inferway.routing.engines import engine_of
+from inferway.routing.engines import BUILT_IN, engine_of, engines_of
 from inferway.routing.model import Endpoint, KvEvents, Pool
 from inferway.routing.picker_configs import CONFIG_ANNOTATION
 from inferway.routing.status import ObjectStatus, Refusal, RoutingWarning, verdict
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from inferway.resources import EndpointPickerConfig, InferencePool, ModelServer
+    from inferway.routing.engines import Engines
     from inferway.routing.foreign_pickers import Pickers
     from inferway.routing.model import Rewrite
     from inferway.routing.picker_configs import PickerConfigs
@@ -78,13 +79,16 @@ class ServerIndex:
 
 
 def server_endpoints(
-    server: ModelServer, default_ports: Sequence[int], active: Collection[int] | None = None
+    server: ModelServer,
+    default_ports: Sequence[int],
+    active: Collection[int] | None = None,
+    engines: Engines = BUILT_IN,
 ) -> Iterator[Endpoint]:
     """The endpoints of a server whose addresses without port take these, or only those of them that
     are active.
     """
     labels = tuple(sorted(server.metadata.labels.items()))
-    engine, _ = engine_of(server)
+    engine, _ = engine_of(server, engines)
     events = server.spec.kv_events
     kv_events = None
     if events is not None:
@@ -125,8 +129,9 @@ def build_pools(
         members = servers.select(
             namespace=resource.namespace, labels=resource.spec.selector.match_labels
         )
-        endpoints = _unique(_member_endpoints(resource, members, warnings))
         config, config_remark = configs.of(resource)
+        engines = engines_of(config)
+        endpoints = _unique(_member_endpoints(resource, members, engines, warnings))
         policy, remark = _policy(resource, config, settings)
         fail_open, mode_remark = _fail_open(resource)
         picks = pickers.who_picks(resource)
@@ -187,16 +192,19 @@ def server_statuses(
 
 
 def _member_endpoints(
-    pool: InferencePool, members: Iterable[ModelServer], warnings: list[RoutingWarning]
+    pool: InferencePool,
+    members: Iterable[ModelServer],
+    engines: Engines,
+    warnings: list[RoutingWarning],
 ) -> Iterator[Endpoint]:
     ports = [port.number for port in pool.spec.target_ports]
     for server in members:
         active, wrong_ports = active_ports(server)
-        _, wrong_engine = engine_of(server)
+        _, wrong_engine = engine_of(server, engines)
         for warning in (wrong_ports, wrong_engine):
             if warning is not None and warning not in warnings:
                 warnings.append(warning)
-        yield from server_endpoints(server, ports, active)
+        yield from server_endpoints(server, ports, active, engines)
 
 
 def _unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

@@ -43,6 +43,26 @@ plugins:
 - {type: header-label-affinity-scorer, parameters: {headerName: X-Tier, labelKey: tier}}
 - {type: max-score-picker}
 """
+# Who has ended fewer than five requests; who does not say is refused.
+METRIC_FILTER = "endpoint-attribute-filter"
+BY_METRIC = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: core-metrics-extractor
+  parameters:
+    defaultEngine: mine
+    engineConfigs:
+    - name: mine
+      queuedRequestsSpec: vllm:num_requests_waiting
+      customMetrics:
+      - {attributeKey: ended, metricSpec: "vllm:request_success_total{finished_reason=length}"}
+- type: endpoint-attribute-filter
+  parameters:
+    attribute: ended
+    algorithm: {threshold: {operator: "<", value: 5}}
+    onMissing: Reject
+"""
 
 
 async def test_configurations_take_effect_one_after_another(tmp_path: Path) -> None:
@@ -85,6 +105,17 @@ async def test_configurations_take_effect_one_after_another(tmp_path: Path) -> N
                 await gateway.until_in_effect(is_there)
 
             assert await served(6) == {"gold": 6}
+
+            default.write_text(BY_METRIC)
+            await until_config("default-picker", "core-metrics-extractor", METRIC_FILTER)
+
+            async def gold_has_served_enough() -> bool:
+                before = tiers["gold"].requests.by_model["llama"]
+                status, _headers, _reply = await gateway.post(CHAT)
+                return status == 200 and tiers["gold"].requests.by_model["llama"] == before
+
+            await gateway.until("a custom metric decides", gold_has_served_enough)
+            assert "gold" not in await served(3)
 
             default.write_text(BY_HEADER)
             await until_config("default-picker", "header-label-affinity-scorer", "max-score-picker")

@@ -25,6 +25,14 @@ kind: ModelServer
 metadata: {name: gpu, labels: {app: llm}, annotations: {ANNOTATION}}
 spec: {addresses: [{host: 10.0.0.1}, {host: 10.0.0.2, port: 9000}]}
 """
+MAPPING = """---
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+metadata: {name: own}
+plugins:
+- type: core-metrics-extractor
+  parameters: {engineLabelKey: kind, defaultEngine: sglang, engineConfigs: [{name: mine}]}
+"""
 
 
 def ports(load: Load, annotation: str) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
@@ -58,6 +66,11 @@ def test_a_list_that_cannot_be_read_is_a_warning(load: Load) -> None:
     assert "8001;8000" in warning
 
 
+def labelled(labels: str, engine: str) -> str:
+    server = SERVER.replace("{ANNOTATION}", "{}").replace("app: llm}", f"app: llm, {labels}}}")
+    return server.replace("spec: {", f"spec: {{{engine}, " if engine else "spec: {")
+
+
 @pytest.mark.parametrize(
     ("labels", "engine", "expected", "warned"),
     [
@@ -71,11 +84,32 @@ def test_a_list_that_cannot_be_read_is_a_warning(load: Load) -> None:
 def test_engine_by_field_then_label(
     load: Load, labels: str, engine: str, expected: str, warned: bool
 ) -> None:
-    server = SERVER.replace("{ANNOTATION}", "{}").replace("app: llm}", f"app: llm, {labels}}}")
-    server = server.replace("spec: {", f"spec: {{{engine}, " if engine else "spec: {")
-    translation = translate(load(POOL + server), settings=RoutingSettings())
+    translation = translate(load(POOL + labelled(labels, engine)), settings=RoutingSettings())
     endpoints = translation.model.pools["default/llm"].endpoints
     assert {one.engine for one in endpoints} == {expected}
     warnings = [one for one in translation.warnings if "engine-type" in one.field]
     assert len(warnings) == warned
     assert all("jetstream" in one.message for one in warnings)
+
+
+@pytest.mark.parametrize(
+    ("labels", "engine", "expected", "warnings"),
+    [
+        ("", "", "sglang", []),
+        ("kind: mine", "", "mine", []),
+        ("kind: triton", "", "triton", []),
+        ("llm-d.ai/engine-type: triton", "", "sglang", []),
+        ("kind: mine", "engine: vllm", "vllm", []),
+        ("kind: jetstream", "", "sglang", ["metadata.labels[kind]"]),
+    ],
+)
+def test_engine_in_a_pool_that_knows_further_ones(
+    load: Load, labels: str, engine: str, expected: str, warnings: list[str]
+) -> None:
+    pool = POOL.replace("name: llm", "name: llm, annotations: {inferway.dev/picker-config: own}", 1)
+    translation = translate(
+        load(pool + labelled(labels, engine) + MAPPING), settings=RoutingSettings()
+    )
+    endpoints = translation.model.pools["default/llm"].endpoints
+    assert {one.engine for one in endpoints} == {expected}
+    assert [one.field for one in translation.warnings if "engine" in one.message] == warnings

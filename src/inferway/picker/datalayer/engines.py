@@ -10,11 +10,11 @@ Gateway API Inference Extension, model server protocol; llm-d-router core metric
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     Samples = Sequence[tuple[dict[str, str], float]]
 
@@ -27,20 +27,19 @@ class Page(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A metric, narrowed to the samples that carry a label value when one is given."""
+    """A metric, narrowed to the samples that carry all of these labels."""
 
     name: str
-    label: str = ""
-    value: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def samples(self, page: Page) -> Samples:
+        return _carrying(self.labels, page.labels(self.name))
+
+    def finite(self, page: Page) -> list[float]:
+        return [number for _, number in self.samples(page) if math.isfinite(number)]
 
     def read(self, page: Page) -> list[float]:
-        return [
-            number
-            for labels, number in page.labels(self.name)
-            if (not self.label or labels.get(self.label) == self.value)
-            and math.isfinite(number)
-            and number >= 0.0
-        ]
+        return [number for number in self.finite(page) if number >= 0.0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +48,11 @@ class Label:
 
     name: str
     label: str
+    labels: tuple[tuple[str, str], ...] = ()
 
     def read(self, page: Page) -> list[float]:
-        found = (_number(labels.get(self.label, "")) for labels, _ in page.labels(self.name))
+        samples = _carrying(self.labels, page.labels(self.name))
+        found = (_number(labels.get(self.label, "")) for labels, _ in samples)
         return [number for number in found if number is not None]
 
 
@@ -59,28 +60,31 @@ class Label:
 class EngineMetrics:
     """Where an engine publishes what we read. Several entries: the first that is there counts."""
 
-    waiting: Sample
+    waiting: Sample | None = None
     running: Sample | None = None
     kv_usage_ratio: tuple[Sample, ...] = ()
     block_size: Sample | Label | None = None
     num_blocks: Sample | Label | None = None
-    lora: str = ""  # gauge whose value is the time of its newest sample
+    lora: Sample | None = None  # gauge whose value is the time of its newest sample
     lora_loaded: str = ""  # gauge per adapter: 1 while it is loaded
     lora_slots: str = ""
     progress: str = ""  # counter that only a restart can lower
+    attributes: tuple[tuple[str, Sample], ...] = ()  # further values, each with its key
 
     def names(self) -> list[str]:
         """Every metric name that `read` needs, sorted."""
-        samples = (self.waiting, self.running, *self.kv_usage_ratio)
-        sources = (*samples, self.block_size, self.num_blocks)
+        samples = (self.waiting, self.running, self.lora, *self.kv_usage_ratio)
+        further = (sample for _, sample in self.attributes)
+        sources = (*samples, self.block_size, self.num_blocks, *further)
         names = {source.name for source in sources if source is not None}
-        others = {self.lora, self.lora_loaded, self.lora_slots, self.progress, STARTED}
+        others = {self.lora_loaded, self.lora_slots, self.progress, STARTED}
         return sorted((names | others) - {""})
 
 
 STARTED = "process_start_time_seconds"
 _TRITON_REQUESTS = "nv_trt_llm_request_metrics"
 _TRITON_BLOCKS = "nv_trt_llm_kv_cache_block_metrics"
+_BLOCK_TYPE = "kv_cache_block_type"
 
 ENGINES: dict[str, EngineMetrics] = {
     "vllm": EngineMetrics(
@@ -92,7 +96,7 @@ ENGINES: dict[str, EngineMetrics] = {
         ),
         block_size=Label("vllm:cache_config_info", "block_size"),
         num_blocks=Label("vllm:cache_config_info", "num_gpu_blocks"),
-        lora="vllm:lora_requests_info",
+        lora=Sample("vllm:lora_requests_info"),
         lora_loaded="vllm:lora_adapter_loaded",  # newer versions
         lora_slots="vllm:max_gpu_lora_adapters",
         progress="vllm:prompt_tokens_total",
@@ -112,11 +116,11 @@ ENGINES: dict[str, EngineMetrics] = {
         num_blocks=Sample("trtllm_kv_cache_max_blocks"),
     ),
     "triton-tensorrt-llm": EngineMetrics(
-        waiting=Sample(_TRITON_REQUESTS, "request_type", "waiting"),
-        running=Sample(_TRITON_REQUESTS, "request_type", "scheduled"),
-        kv_usage_ratio=(Sample(_TRITON_BLOCKS, "kv_cache_block_type", "fraction"),),
-        block_size=Sample(_TRITON_BLOCKS, "kv_cache_block_type", "tokens_per"),
-        num_blocks=Sample(_TRITON_BLOCKS, "kv_cache_block_type", "max"),
+        waiting=Sample(_TRITON_REQUESTS, (("request_type", "waiting"),)),
+        running=Sample(_TRITON_REQUESTS, (("request_type", "scheduled"),)),
+        kv_usage_ratio=(Sample(_TRITON_BLOCKS, ((_BLOCK_TYPE, "fraction"),)),),
+        block_size=Sample(_TRITON_BLOCKS, ((_BLOCK_TYPE, "tokens_per"),)),
+        num_blocks=Sample(_TRITON_BLOCKS, ((_BLOCK_TYPE, "max"),)),
     ),
     # Its executions are a counter of all since the start, so they do not tell what runs now.
     "triton": EngineMetrics(
@@ -148,6 +152,7 @@ class Reading:
     lora: LoraReading | None = None
     started_at_s: float | None = None  # Unix time of the engine's start
     progress: float | None = None  # falls only when the engine restarts
+    attributes: Mapping[str, float] = field(default_factory=dict)  # further values that are known
 
     @property
     def cache_tokens(self) -> int | None:
@@ -169,24 +174,32 @@ def read(metrics: EngineMetrics, page: Page) -> Reading:
     ratio = sum(usage) / len(usage) if usage else None
     sizes = _read(metrics.block_size, page)
     return Reading(
-        waiting=_total(metrics.waiting.read(page)),
+        waiting=_total(_read(metrics.waiting, page)),
         running=_total(_read(metrics.running, page)),
         kv_usage_ratio=None if ratio is None or ratio > 1.0 else ratio,
         block_size=_whole(sizes[-1] if sizes else None),
         num_blocks=_whole(_total(_read(metrics.num_blocks, page))),
-        lora=_lora(metrics, page) if metrics.lora else None,
+        lora=_lora(metrics.lora, metrics, page) if metrics.lora is not None else None,
         started_at_s=_total(Sample(STARTED).read(page)),
         progress=_total(Sample(metrics.progress).read(page)) if metrics.progress else None,
+        attributes={
+            key: sum(found) for key, sample in metrics.attributes if (found := sample.finite(page))
+        },
     )
+
+
+def _carrying(wanted: tuple[tuple[str, str], ...], samples: Samples) -> Samples:
+    if not wanted:
+        return samples
+    return [one for one in samples if all(one[0].get(name) == value for name, value in wanted)]
 
 
 def _read(source: Sample | Label | None, page: Page) -> list[float]:
     return [] if source is None else source.read(page)
 
 
-def _lora(metrics: EngineMetrics, page: Page) -> LoraReading | None:
-    samples = page.labels(metrics.lora)
-    dated = [(at, labels) for labels, at in samples if math.isfinite(at)]
+def _lora(requests: Sample, metrics: EngineMetrics, page: Page) -> LoraReading | None:
+    dated = [(at, labels) for labels, at in requests.samples(page) if math.isfinite(at)]
     loaded = _loaded(page.labels(metrics.lora_loaded)) if metrics.lora_loaded else None
     if not dated and loaded is None:
         return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from inferway.picker.config import EndpointStatus, PoolStatus
 from inferway.picker.datalayer.accounting import InFlight
-from inferway.picker.datalayer.engines import EngineMetrics, Reading, engine
+from inferway.picker.datalayer.engine_mappings import attribute_keys, endpoint_metrics
 from inferway.picker.datalayer.estimates import Estimates
 from inferway.picker.datalayer.health_book import HealthBook
 from inferway.picker.datalayer.kv_events.book import EventBook
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inferway._native import Done
     from inferway.picker.config import PoolConfig
     from inferway.picker.datalayer.accounting import Charge
+    from inferway.picker.datalayer.engines import EngineMetrics, Reading
     from inferway.picker.datalayer.faults import Cause, FaultClass
     from inferway.picker.health_config import HealthConfig
     from inferway.picker.scheduling.engine_constants import EngineConstants
@@ -68,11 +69,7 @@ class DataLayer:
     def configure(self, pools: Iterable[PoolConfig]) -> None:
         """Swaps in these pools. ValueError (and nothing changed) when an engine is not known."""
         configs = {pool.name: pool for pool in pools}
-        engines = {
-            endpoint.address: (engine(endpoint.engine), endpoint.metrics_path)
-            for pool in configs.values()
-            for endpoint in pool.endpoints
-        }
+        engines = endpoint_metrics(configs.values())
         tables = [self._table(pool) for pool in configs.values()]
         self.engines = engines
         self._places = {}
@@ -133,6 +130,7 @@ class DataLayer:
                 kv_usage_ratio=reading.kv_usage_ratio,
                 own_requests=own_requests,
                 now_s=now_s,
+                attributes=reading.attributes,
             )
         if self.prefixes.record(address, reading, self.estimates.overall.bytes_per_token):
             self.lora.forget(address)
@@ -193,11 +191,11 @@ class DataLayer:
         endpoints = {endpoint.address: endpoint for endpoint in pool.endpoints}
         labels = {endpoint.address: endpoint.labels for endpoint in pool.endpoints}
         before = self.pools.get(pool.name)
-        panic_ratio = pool.health.panic_ratio
+        panic_ratio, keys = pool.health.panic_ratio, attribute_keys(pool)
         table = (
-            EndpointTable(pool.name, endpoints, labels, panic_ratio=panic_ratio)
+            EndpointTable(pool.name, endpoints, labels, panic_ratio=panic_ratio, attributes=keys)
             if before is None
-            else before.table.rebuilt(endpoints, labels, panic_ratio=panic_ratio)
+            else before.table.rebuilt(endpoints, labels, panic_ratio=panic_ratio, attributes=keys)
         )
         table.set_all_unready(
             {

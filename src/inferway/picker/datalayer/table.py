@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inferway.picker.scheduling.engine_constants import EngineConstants
 
 _NO_LABELS: Final[Mapping[str, Mapping[str, str]]] = {}
+_NO_VALUES: Final[Mapping[str, float]] = {}
 _UNKNOWN = float("nan")
 _NEVER = float("-inf")
 _KEPT: Final = ("_waiting", "_running", "_kv_usage", "_foreign", "_scraped_at")
@@ -43,11 +44,12 @@ class Moment(NamedTuple):
 
 class EndpointTable:
     """Columns of one pool. Addresses are distinct; a repeated one is kept once. `labels` are by
-    address.
+    address, `attributes` the keys of further scraped values.
     """
 
     __slots__ = (
         "_ages",
+        "_attributes",
         "_constants",
         "_context",
         "_foreign",
@@ -77,6 +79,7 @@ class EndpointTable:
         labels: Mapping[str, Mapping[str, str]] = _NO_LABELS,
         *,
         panic_ratio: float = 1.0,
+        attributes: Iterable[str] = (),
     ) -> None:
         self.pool = pool
         self.addresses: tuple[str, ...] = tuple(dict.fromkeys(addresses))
@@ -95,6 +98,7 @@ class EndpointTable:
         self._running = np.full(count, _UNKNOWN)
         self._kv_usage = np.full(count, _UNKNOWN)
         self._foreign = np.full(count, _UNKNOWN)
+        self._attributes = {key: np.full(count, _UNKNOWN) for key in attributes}
         self._scraped_at = np.full(count, _NEVER)
         self._ages = np.full(count, np.inf)
         self.readiness = Readiness(count, panic_ratio)
@@ -119,6 +123,7 @@ class EndpointTable:
                 weight=self._weight,
                 addresses=self.addresses,
                 labels=self.labels,
+                attributes=self._attributes,
                 constants=self._constants,
             )
         return self._view
@@ -195,6 +200,7 @@ class EndpointTable:
         kv_usage_ratio: float | None,
         own_requests: float,
         now_s: float,
+        attributes: Mapping[str, float] = _NO_VALUES,
     ) -> None:
         """Takes over one good scrape. `own_requests`: ours in flight there while it was made."""
         foreign = _UNKNOWN
@@ -206,6 +212,11 @@ class EndpointTable:
         self._running = _with(self._running, row, running)
         self._kv_usage = _with(self._kv_usage, row, kv_usage_ratio)
         self._foreign = _with(self._foreign, row, foreign)
+        if self._attributes:
+            self._attributes = {
+                key: _with(column, row, attributes.get(key))
+                for key, column in self._attributes.items()
+            }
         self._scraped_at[row] = now_s
         self._view = None
 
@@ -245,11 +256,14 @@ class EndpointTable:
         labels: Mapping[str, Mapping[str, str]] = _NO_LABELS,
         *,
         panic_ratio: float = 1.0,
+        attributes: Iterable[str] = (),
     ) -> EndpointTable:
         """The table of a changed endpoint set: what is known of an address that stays is kept.
         Everyone is ready and has a whole weight.
         """
-        table = EndpointTable(self.pool, addresses, labels, panic_ratio=panic_ratio)
+        table = EndpointTable(
+            self.pool, addresses, labels, panic_ratio=panic_ratio, attributes=attributes
+        )
         kept = [(row, self.rows[a]) for a, row in table.rows.items() if a in self.rows]
         if kept:
             new, old = (np.array(side) for side in zip(*kept, strict=True))
@@ -260,6 +274,8 @@ class EndpointTable:
                 table._prefilled_pairs[row] = self._prefilled_pairs[before]
             for name in _KEPT:
                 getattr(table, name)[new] = getattr(self, name)[old]
+            for key in table._attributes.keys() & self._attributes.keys():
+                table._attributes[key][new] = self._attributes[key][old]
         return table
 
 

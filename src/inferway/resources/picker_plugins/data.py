@@ -1,11 +1,9 @@
 """What feeds decisions: parsers, producers, data sources, extractors, reporters.
 
-Most of it the gateway does without being told. `modelMetrics` are the engine's; how they are mapped
-is a matter of the ModelServer.
+Most of it the gateway does without being told.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
 
 from pydantic import Field, JsonValue
 
@@ -20,6 +18,7 @@ from inferway.resources.scalars import (
     PositiveCount,
 )
 
+from .engine_mappings import CoreExtractor
 from .plugin_type import PluginType, Role, built_in, plugin, refused
 from .sessions import SessionIds
 
@@ -120,14 +119,6 @@ class MetricsSource(Model):
     interval: GoDuration | None = None
 
 
-class CoreExtractor(Model):
-    """`core-metrics-extractor`"""
-
-    engine_label_key: str | None = None
-    default_engine: str | None = None
-    engine_configs: Annotated[tuple[_Free, ...], Field(max_length=64)] | None = None
-
-
 class NotificationSource(Model):
     """`k8s-notification-source`"""
 
@@ -143,6 +134,7 @@ class ParserPaths(Model):
 
 
 _PARSED = "every API that the gateway knows is parsed, by path"
+METRICS_EXTRACTORS = ("core-metrics-extractor", "model-server-protocol-metrics")  # one, renamed
 _SCRAPED = "metrics are scraped as the ModelServer says, at a pace that adapts"
 
 DATA_PLUGINS: tuple[PluginType, ...] = (
@@ -204,8 +196,10 @@ DATA_PLUGINS: tuple[PluginType, ...] = (
         SessionIds,
     ),
     built_in("metrics-data-source", Role.DATA_SOURCE, _SCRAPED, MetricsSource),
-    built_in("core-metrics-extractor", Role.EXTRACTOR, _SCRAPED, CoreExtractor),
-    built_in("model-server-protocol-metrics", Role.EXTRACTOR, _SCRAPED, CoreExtractor),
+    *(
+        plugin(name, Role.EXTRACTOR, "what engines call their metrics", CoreExtractor)
+        for name in METRICS_EXTRACTORS
+    ),
     built_in("models-data-source", Role.DATA_SOURCE, "/v1/models is always read", MetricsSource),
     built_in("models-data-extractor", Role.EXTRACTOR, "/v1/models is always read"),
     built_in(

@@ -12,6 +12,7 @@ from inferway.picker.datalayer.accounting import Charge
 from inferway.picker.datalayer.engines import LoraReading, Reading
 from inferway.picker.datalayer.models import Served
 from inferway.picker.datalayer.state import DataLayer
+from inferway.picker.engine_config import EngineConfig, MetricConfig
 
 
 class NoIndex:
@@ -150,3 +151,16 @@ def test_status_says_what_is_known_and_nothing_else(layer: DataLayer) -> None:
         ),
         EndpointStatus(address="b:1", reachable=None, age_s=None),
     )
+
+
+def test_further_values_reach_the_pools_that_ask_and_survive_a_new_configuration(
+    layer: DataLayer,
+) -> None:
+    heat = EngineConfig(name="vllm", attributes={"heat": MetricConfig(name="celsius")})
+    asks = pool("q", "b:1", "c:1").model_copy(update={"engines": (heat,)})
+    layer.configure([pool("p", "a:1", "b:1"), asks])
+    layer.scraped("b:1", Reading(attributes={"heat": 70.0}), 0.0, 7.0)
+    assert layer.pools["p"].table.view().attributes == {}
+    layer.configure([asks.model_copy(update={"policy": "random"})])
+    found = layer.pools["q"].table.view().attributes
+    assert np.array_equal(found["heat"], [70.0, np.nan], equal_nan=True)

@@ -28,6 +28,28 @@ def test_a_new_endpoint_is_ready_idle_and_unknown() -> None:
     assert view.metrics_age_s.tolist() == [inf, inf]
 
 
+def test_further_values_are_unknown_until_a_page_says_them_and_again_when_it_does_not() -> None:
+    table = EndpointTable("p", ["a:1", "b:1"], attributes=["heat"])
+    before = table.view()
+    assert np.isnan(before.attributes["heat"]).all()
+    record(table, 1, attributes={"heat": -3.0, "other": 1.0})  # type: ignore[arg-type]
+    assert np.isnan(before.attributes["heat"]).all(), "a view keeps what it promised"
+    assert table.view().attributes.keys() == {"heat"}
+    assert np.array_equal(table.view().attributes["heat"], [np.nan, -3.0], equal_nan=True)
+    record(table, 1)
+    assert np.isnan(table.view().attributes["heat"]).all()
+
+
+def test_further_values_are_kept_over_a_rebuild_by_address_and_key() -> None:
+    table = EndpointTable("p", ["a:1", "b:1"], attributes=["heat", "gone"])
+    record(table, 1, attributes={"heat": 7.0, "gone": 1.0})  # type: ignore[arg-type]
+    rebuilt = table.rebuilt(["c:1", "b:1"], attributes=["new", "heat"])
+    found = rebuilt.view().attributes
+    assert found.keys() == {"new", "heat"}
+    assert np.isnan(found["new"]).all()
+    assert np.array_equal(found["heat"], [np.nan, 7.0], equal_nan=True)
+
+
 def test_charges_show_in_a_view_that_was_taken_before() -> None:
     table = EndpointTable("p", ["a:1", "b:1"])
     view = table.view()

@@ -2,9 +2,9 @@
 
     kept = value OPERATOR threshold
 
-Source: endpoint-attribute-filter of the reference picker. The attribute is a custom metric of the
-ModelServer. `onMissing` says what happens to endpoints without it. When nobody is left the request
-is refused, or with `fallbackOnEmpty` everyone is kept.
+Source: endpoint-attribute-filter of the reference picker. The attribute is a custom metric that
+core-metrics-extractor names. `onMissing` says what happens to endpoints without it. When nobody is
+left the request is refused, or with `fallbackOnEmpty` everyone is kept.
 """
 
 from __future__ import annotations

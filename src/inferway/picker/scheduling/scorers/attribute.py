@@ -5,7 +5,7 @@
 
 Source: endpoint-attribute-scorer of the reference picker. `low` and `high` are a fixed range or, by
 default, the least and the greatest of the candidates; all equal scores 1. The attribute is a custom
-metric of the ModelServer; an endpoint without it scores 0.
+metric that core-metrics-extractor names; an endpoint without it scores 0.
 """
 
 from __future__ import annotations
