@@ -138,6 +138,26 @@ extern "C" {
         data: Buffer,
         end: bool,
     );
+    pub fn envoy_dynamic_module_callback_http_send_response_headers(
+        filter: *mut c_void,
+        headers: *const Header,
+        headers_length: usize,
+        end: bool,
+    );
+    pub fn envoy_dynamic_module_callback_http_filter_start_http_stream(
+        filter: *mut c_void,
+        callout: *mut u64,
+        cluster: Buffer,
+        headers: *const Header,
+        headers_length: usize,
+        body: Buffer,
+        end: bool,
+        timeout_ms: u64,
+    ) -> u32;
+    pub fn envoy_dynamic_module_callback_http_filter_reset_http_stream(
+        filter: *mut c_void,
+        callout: u64,
+    );
     pub fn envoy_dynamic_module_callback_http_get_upstream_hosts_attempted_size(
         filter: *mut c_void,
     ) -> usize;

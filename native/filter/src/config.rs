@@ -104,6 +104,13 @@ pub struct PickConfig {
     pub fairness_headers: Vec<String>,
     #[serde(default = "session_headers_default")]
     pub session_headers: Vec<String>,
+    /// Where a stream that waits for long is sent, so that its client can be kept: a cluster that leads to
+    /// a listener with the same routes and a `pick` that is `relayed`.
+    #[serde(default)]
+    pub relay: Option<String>,
+    /// Only requests that another `pick` of this process sends come in here.
+    #[serde(default)]
+    pub relayed: bool,
 }
 
 /// Configuration of the access logger `attempts`.
@@ -134,6 +141,9 @@ pub struct PoolConfig {
     /// The cookie that names the session of a request without a session header.
     #[serde(default)]
     pub session_cookie: Option<String>,
+    /// Whether a request that is sent through the relay takes this route again.
+    #[serde(default)]
+    pub relay: bool,
 }
 
 /// An absent configuration reads as an empty object.
@@ -285,6 +295,7 @@ mod tests {
                 response_headers: false,
                 include_usage: false,
                 session_cookie: None,
+                relay: false,
             }
         );
         assert!(PoolConfig::decode(br#"{"pool": "a", "session_cookie": "a b"}"#).is_err());

@@ -4,8 +4,9 @@
 //! that Envoy lends (headers, body pieces, attributes) are valid until the hook returns or a setter is
 //! called; the methods therefore hand them to a closure, and nothing keeps them.
 //!
-//! Three calls may end the stream before they return, and with it the filter object: `send_response`,
-//! `continue_decoding` and `recreate`. Callers make them last, with no borrow of their own state held.
+//! Some calls may end the stream before they return, and with it the filter object: `send_response`,
+//! `end_response`, `continue_decoding` and `recreate`. Others run hooks of this very stream before they
+//! return: those that send headers or data, and `call_out`. Callers make them last, with no borrow of their own state held.
 
 use crate::metrics::Counter;
 
@@ -84,6 +85,16 @@ pub trait Stream {
     fn append_response_body(&self, bytes: &[u8]);
     /// Sends a piece of a response whose headers were sent. Not while a piece of it passes.
     fn send_response_data(&self, bytes: &[u8]);
+    /// Begins a response whose pieces this filter sends.
+    fn send_response_headers(&self, headers: &[HeaderRef<'_>]);
+    /// As `send_response_data`, and the response is complete.
+    fn end_response(&self, bytes: &[u8]);
+    /// The request body that Envoy keeps while it is held.
+    fn kept_request_body(&self) -> Vec<u8>;
+    /// Sends a whole request to a cluster; what comes back arrives in hooks of its own. None: it was
+    /// not sent. Without a limit of time.
+    fn call_out(&self, cluster: &str, headers: &[HeaderRef<'_>], body: &[u8]) -> Option<u64>;
+    fn reset_callout(&self, callout: u64);
     /// Replaces the pieces of the response body that arrived with this event.
     fn remake_response_body(&self, make: impl FnOnce(&[&[u8]], &mut dyn FnMut(&[u8])));
     /// Adds a response header besides others of its name.

@@ -17,6 +17,21 @@ impl Wake for SendWake {
     }
 }
 
+fn owned(headers: &[HeaderRef<'_>]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
+}
+
+/// A request that a filter sent.
+pub struct Callout {
+    pub cluster: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
 pub struct FakeStream {
     pub request: RefCell<Vec<(String, Vec<u8>)>>,
     pub response: RefCell<Vec<(String, Vec<u8>)>>,
@@ -30,6 +45,13 @@ pub struct FakeStream {
     pub added: RefCell<Vec<u8>>,
     pub sent: RefCell<Vec<u8>>,
     pub added_headers: RefCell<Vec<(String, String)>>,
+    /// The headers of a response that the filter began, and whether it ended it.
+    pub begun_headers: RefCell<Vec<(String, String)>>,
+    pub ended: Cell<bool>,
+    /// Cluster, headers and body of requests that the filter sent; whether it can.
+    pub callouts: RefCell<Vec<Callout>>,
+    pub can_call_out: Cell<bool>,
+    pub callouts_reset: Cell<u32>,
     pub subset: RefCell<Option<String>>,
     pub kept: Cell<u64>,
     pub recreated: Cell<u32>,
@@ -59,6 +81,11 @@ impl FakeStream {
             added: RefCell::default(),
             sent: RefCell::default(),
             added_headers: RefCell::default(),
+            begun_headers: RefCell::default(),
+            ended: Cell::default(),
+            callouts: RefCell::default(),
+            can_call_out: Cell::new(true),
+            callouts_reset: Cell::default(),
             subset: RefCell::default(),
             kept: Cell::default(),
             recreated: Cell::default(),
@@ -191,6 +218,33 @@ impl Stream for FakeStream {
 
     fn send_response_data(&self, bytes: &[u8]) {
         self.sent.borrow_mut().extend_from_slice(bytes);
+    }
+
+    fn send_response_headers(&self, headers: &[HeaderRef<'_>]) {
+        *self.begun_headers.borrow_mut() = owned(headers);
+    }
+
+    fn end_response(&self, bytes: &[u8]) {
+        self.send_response_data(bytes);
+        assert!(!self.ended.replace(true), "ended twice");
+    }
+
+    fn kept_request_body(&self) -> Vec<u8> {
+        self.buffered.borrow().concat()
+    }
+
+    fn call_out(&self, cluster: &str, headers: &[HeaderRef<'_>], body: &[u8]) -> Option<u64> {
+        let mut callouts = self.callouts.borrow_mut();
+        callouts.push(Callout {
+            cluster: cluster.to_owned(),
+            headers: owned(headers),
+            body: body.to_vec(),
+        });
+        self.can_call_out.get().then_some(callouts.len() as u64)
+    }
+
+    fn reset_callout(&self, _callout: u64) {
+        self.callouts_reset.set(self.callouts_reset.get() + 1);
     }
 
     fn remake_response_body(&self, make: impl FnOnce(&[&[u8]], &mut dyn FnMut(&[u8]))) {

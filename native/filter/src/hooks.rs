@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use inferway_wire::request::Kind;
 
-use crate::abi::{self, Buffer};
+use crate::abi::{self, Buffer, Header};
 use crate::config::{PickConfig, PoolConfig, RouteConfig};
-use crate::envoy::{BodyStatus, HeadersStatus, Stream, TrailersStatus};
+use crate::envoy::{BodyStatus, HeaderRef, HeadersStatus, Stream, TrailersStatus};
 use crate::http_stream::{HttpStream, Scheduler};
 use crate::link::Level;
 use crate::metrics::{CounterIds, PANICS};
 use crate::pick::{PickFilter, PickShared};
 use crate::registry::Registry;
+use crate::relay::Ending;
 use crate::reply;
 use crate::route::RouteFilter;
 
@@ -424,6 +425,126 @@ extern "C" fn envoy_dynamic_module_on_http_filter_local_reply(
         });
     }
     0
+}
+
+/// Headers as Envoy lends them to a hook.
+///
+/// # Safety
+/// The array must be one that Envoy passed to the running hook.
+unsafe fn lent_headers<'a>(headers: *const Header, length: usize) -> Vec<HeaderRef<'a>> {
+    if headers.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: as the caller promises.
+    let headers = unsafe { std::slice::from_raw_parts(headers, length) };
+    let part = |data, length| {
+        // SAFETY: as the caller promises.
+        unsafe { Buffer { data, length }.bytes() }
+    };
+    headers
+        .iter()
+        .map(|header| {
+            (
+                part(header.key, header.key_length),
+                part(header.value, header.value_length),
+            )
+        })
+        .collect()
+}
+
+#[no_mangle]
+extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_headers(
+    envoy: *mut c_void,
+    module: *const c_void,
+    _callout: u64,
+    headers: *const Header,
+    headers_length: usize,
+    _end: bool,
+) {
+    // SAFETY: the pointers are Envoy's.
+    unsafe {
+        let headers = lent_headers(headers, headers_length);
+        with_pick(envoy, module, (), |pick, _, _| {
+            pick.relayed_headers(&headers);
+        });
+    }
+}
+
+#[no_mangle]
+extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_data(
+    envoy: *mut c_void,
+    module: *const c_void,
+    _callout: u64,
+    data: *const Buffer,
+    data_length: usize,
+    _end: bool,
+) {
+    if data.is_null() {
+        return;
+    }
+    // SAFETY: the pointers are Envoy's, and it lends the pieces for the duration of the hook.
+    unsafe {
+        let pieces = std::slice::from_raw_parts(data, data_length);
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes()).collect();
+        with_pick(envoy, module, (), |pick, stream, _| {
+            pick.relayed_data(stream, &pieces);
+        });
+    }
+}
+
+#[no_mangle]
+extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_complete(
+    envoy: *mut c_void,
+    module: *const c_void,
+    _callout: u64,
+) {
+    // SAFETY: the pointers are Envoy's.
+    unsafe {
+        with_pick(envoy, module, (), |pick, stream, _| {
+            pick.relayed_end(stream, Ending::Complete);
+        });
+    }
+}
+
+#[no_mangle]
+extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_reset(
+    envoy: *mut c_void,
+    module: *const c_void,
+    _callout: u64,
+    _reason: u32,
+) {
+    // SAFETY: the pointers are Envoy's.
+    unsafe {
+        with_pick(envoy, module, (), |pick, stream, _| {
+            pick.relayed_end(stream, Ending::Broken);
+        });
+    }
+}
+
+#[no_mangle]
+extern "C" fn envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(
+    envoy: *mut c_void,
+    module: *const c_void,
+) {
+    // SAFETY: the pointers are Envoy's.
+    unsafe {
+        with_pick(envoy, module, (), |pick, stream, _| {
+            pick.relay_blocked(stream, true);
+        });
+    }
+}
+
+#[no_mangle]
+extern "C" fn envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(
+    envoy: *mut c_void,
+    module: *const c_void,
+) {
+    // SAFETY: the pointers are Envoy's.
+    unsafe {
+        with_pick(envoy, module, (), |pick, stream, _| {
+            pick.relay_blocked(stream, false);
+        });
+    }
 }
 
 #[no_mangle]

@@ -13,20 +13,6 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
 }
 
 #[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-) {
-}
-
-#[no_mangle]
 extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
     _envoy: *mut c_void,
     _module: *const c_void,
@@ -40,50 +26,11 @@ extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
 }
 
 #[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_headers(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _headers: *const Header,
-    _headers_length: usize,
-    _end: bool,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_data(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _data: *const Buffer,
-    _data_length: usize,
-    _end: bool,
-) {
-}
-
-#[no_mangle]
 extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_trailers(
     _envoy: *mut c_void,
     _module: *const c_void,
     _stream: u64,
     _trailers: *const Header,
     _trailers_length: usize,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_complete(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-) {
-}
-
-#[no_mangle]
-extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_reset(
-    _envoy: *mut c_void,
-    _module: *const c_void,
-    _stream: u64,
-    _reason: u32,
 ) {
 }

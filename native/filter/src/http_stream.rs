@@ -66,6 +66,17 @@ const SUBSET_KEY: &[u8] = b"x-gateway-destination-endpoint-subset";
 const HEADERS_INLINE: usize = 40;
 const PIECES_INLINE: usize = 8;
 
+/// Lends headers to Envoy.
+fn raw_headers(headers: &[HeaderRef<'_>]) -> Vec<Header> {
+    let raw = |(name, value): &HeaderRef<'_>| Header {
+        key: name.as_ptr(),
+        key_length: name.len(),
+        value: value.as_ptr(),
+        value_length: value.len(),
+    };
+    headers.iter().map(raw).collect()
+}
+
 impl<'a> HttpStream<'a> {
     /// # Safety
     /// `filter` must be the filter object that Envoy gave to the running hook.
@@ -360,6 +371,58 @@ impl Stream for HttpStream<'_> {
         }
     }
 
+    fn send_response_headers(&self, headers: &[HeaderRef<'_>]) {
+        let headers = raw_headers(headers);
+        // SAFETY: the filter object is valid (see `new`); Envoy copies names and values.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_send_response_headers(
+                self.filter,
+                headers.as_ptr(),
+                headers.len(),
+                false,
+            );
+        }
+    }
+
+    fn end_response(&self, bytes: &[u8]) {
+        let data = Buffer::of(bytes);
+        // SAFETY: the filter object is valid (see `new`); Envoy copies the bytes.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_send_response_data(self.filter, data, true)
+        }
+    }
+
+    fn kept_request_body(&self) -> Vec<u8> {
+        self.body(&[abi::BUFFERED_REQUEST_BODY], |pieces| pieces.concat())
+    }
+
+    fn call_out(&self, cluster: &str, headers: &[HeaderRef<'_>], body: &[u8]) -> Option<u64> {
+        let headers = raw_headers(headers);
+        let mut callout = 0;
+        // SAFETY: the filter object is valid (see `new`), and `callout` is a place to write to; Envoy
+        // copies everything else. 0 stands for success.
+        let result = unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_start_http_stream(
+                self.filter,
+                &mut callout,
+                Buffer::of(cluster.as_bytes()),
+                headers.as_ptr(),
+                headers.len(),
+                Buffer::of(body),
+                true,
+                0,
+            )
+        };
+        (result == 0).then_some(callout)
+    }
+
+    fn reset_callout(&self, callout: u64) {
+        // SAFETY: the filter object is valid (see `new`); an unknown number is ignored.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_reset_http_stream(self.filter, callout)
+        }
+    }
+
     fn remake_response_body(&self, make: impl FnOnce(&[&[u8]], &mut dyn FnMut(&[u8]))) {
         const KIND: u32 = abi::RECEIVED_RESPONSE_BODY;
         self.body(&[KIND], |pieces| {
@@ -474,15 +537,8 @@ impl Stream for HttpStream<'_> {
             .headers
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let headers: Vec<Header> = named
-            .chain(request_id)
-            .map(|(name, value)| Header {
-                key: name.as_ptr(),
-                key_length: name.len(),
-                value: value.as_ptr(),
-                value_length: value.len(),
-            })
-            .collect();
+        let headers: Vec<HeaderRef<'_>> = named.chain(request_id).collect();
+        let headers = raw_headers(&headers);
         // SAFETY: the filter object is valid (see `new`); Envoy copies everything before it returns.
         unsafe {
             abi::envoy_dynamic_module_callback_http_send_response(

@@ -218,7 +218,13 @@ impl<W: Wake + 'static> Link<W> {
         taken.map(|(answer, _wake)| answer)
     }
 
-    /// Wakes a placed stream at an instant, unless it ends before.
+    /// The answer for a stream that waits is from now on another one's.
+    pub fn adopt(&self, stream: u64, wake: W) {
+        // The waker is dropped after the lock is released.
+        let _unused = self.inner.lock().streams.adopt(stream, wake);
+    }
+
+    /// Wakes a stream at an instant, unless it ends before; one wish at a time.
     pub fn set_alarm(&self, stream: u64, at_ns: u64, wake: W) {
         let mut guard = self.inner.lock();
         let unused = guard.streams.set_alarm(stream, at_ns, wake);

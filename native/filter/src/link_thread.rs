@@ -208,6 +208,7 @@ impl<'a, W: Wake> LinkThread<'a, W> {
             let in_time = match frame {
                 Frame::Endpoints(endpoints) => shared.streams.endpoints(endpoints),
                 Frame::Reject(reject) => shared.streams.reject(reject),
+                Frame::Queued(queued) => shared.streams.queued(queued),
                 _ => true,
             };
             if !in_time {

@@ -20,10 +20,11 @@ pub enum Counter {
     TruncatedStreams,
     BrokenStreams,
     LateTokens,
+    KeptAlive,
     Panics,
 }
 
-pub const COUNTERS: [(Counter, &str); 12] = [
+pub const COUNTERS: [(Counter, &str); 13] = [
     (Counter::Picks, "inferway_picks_total"),
     (Counter::Endpoints, "inferway_pick_endpoints_total"),
     (Counter::Rejects, "inferway_pick_rejects_total"),
@@ -44,6 +45,7 @@ pub const COUNTERS: [(Counter, &str); 12] = [
     ),
     (Counter::BrokenStreams, "inferway_broken_streams_total"),
     (Counter::LateTokens, "inferway_late_first_tokens_total"),
+    (Counter::KeptAlive, "inferway_kept_alive_streams_total"),
     (Counter::Panics, "inferway_filter_panics_total"),
 ];
 

@@ -18,9 +18,11 @@ use crate::config::{PickConfig, PoolConfig};
 use crate::envoy::{BodyStatus, HeadersStatus, LocalReply, Stream, Wake};
 use crate::facts::{self, Placement};
 use crate::handoff;
+use crate::handover::Told;
 use crate::head::{new_pick, Head};
 use crate::link::Link;
 use crate::metrics::Counter;
+use crate::relay::Relay;
 use crate::rename::Body;
 use crate::reply;
 use crate::response::{Broken, Report, Watch};
@@ -37,7 +39,7 @@ pub struct PickShared<W: Wake + 'static> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Waiting,
     Running,
     /// DONE was given to the link.
@@ -45,11 +47,11 @@ enum Phase {
 }
 
 /// A stream that was picked for.
-struct Picked {
-    phase: Phase,
-    stream: u64,
-    kind: Kind,
-    watch: Watch,
+pub struct Picked {
+    pub(crate) phase: Phase,
+    pub(crate) stream: u64,
+    pub(crate) kind: Kind,
+    pub(crate) watch: Watch,
     body: Body,
     /// The model to send when the picker does not answer; None: the one that was asked for.
     fallback: Option<String>,
@@ -58,13 +60,13 @@ struct Picked {
     /// Keeps that usage from the client, from where it may come.
     withhold: Option<Withhold>,
     /// For the response.
-    new_cookie: Option<String>,
+    pub(crate) new_cookie: Option<String>,
     /// Whether the response tells how it came about.
     tells: bool,
     placement: Placement,
     sent_ns: u64,
     /// Whether the request may be sent twice: a stream, and no tools of the server.
-    may_repeat: bool,
+    pub(crate) may_repeat: bool,
     /// By when the first byte of the body is to be there; 0: whenever.
     deadline_ns: u64,
     /// The headers of the response wait for that byte.
@@ -72,12 +74,19 @@ struct Picked {
     /// Bytes of the request that went on; counted only with a deadline.
     sent_bytes: u64,
     again: Again,
+    /// How often the client of a waiting stream is to hear something, and when next; 0: never.
+    pub(crate) keepalive_ns: u64,
+    pub(crate) silent_until_ns: u64,
+    /// The client hears of it through another stream.
+    pub(crate) told: Option<Told>,
 }
 
 #[derive(Default)]
 pub struct PickFilter {
     /// None on routes without a pool.
-    picked: RefCell<Option<Box<Picked>>>,
+    pub(crate) picked: RefCell<Option<Box<Picked>>>,
+    /// The request went on in another stream, and this one keeps the client.
+    pub(crate) relay: RefCell<Option<Box<Relay>>>,
 }
 
 impl Picked {
@@ -137,6 +146,9 @@ impl PickFilter {
         shared: &PickShared<S::Wake>,
         pool: Option<&PoolConfig>,
     ) -> HeadersStatus {
+        if shared.config.relayed {
+            return self.adopt(stream, shared);
+        }
         let Some(pool) = pool else {
             return HeadersStatus::Continue;
         };
@@ -165,6 +177,11 @@ impl PickFilter {
         if let Some(subset) = stream.subset_hint() {
             pick.flags |= Pick::SUBSET;
             pick.subset = subset;
+        }
+        // Of a known API, so that an error can be told in its words.
+        let keeps_alive = pool.relay && shared.config.relay.is_some() && kind != Kind::Other;
+        if keeps_alive && pick.flags & Pick::STREAM != 0 {
+            pick.flags |= Pick::KEEPS_ALIVE;
         }
         let anew = again::take(&pick.request_id);
         if let Some(anew) = &anew {
@@ -223,6 +240,9 @@ impl PickFilter {
             holding: false,
             sent_bytes: 0,
             again,
+            keepalive_ns: 0,
+            silent_until_ns: 0,
+            told: None,
         }));
 
         stream.count(Counter::Picks, 1);
@@ -240,6 +260,9 @@ impl PickFilter {
     /// The link has an answer, or the turn in which this stream asked is over.
     pub fn scheduled<S: Stream>(&self, stream: &S, shared: &PickShared<S::Wake>) {
         self.write_out(shared);
+        if self.relay_turn(stream, shared) {
+            return;
+        }
         if self.is_late() {
             return self.start_anew(stream, shared);
         }
@@ -251,7 +274,7 @@ impl PickFilter {
             _ => return,
         };
         let Some(answer) = shared.link.take(number) else {
-            return;
+            return self.keep_alive(stream, shared);
         };
         match answer {
             Answer::Endpoints {
@@ -275,6 +298,7 @@ impl PickFilter {
                 }
                 self.go_on(stream, Counter::Endpoints, Some(model));
             }
+            Answer::Queued { keepalive_ms } => self.queued(stream, shared, keepalive_ms),
             Answer::FailOpen => self.go_on(stream, Counter::FailOpen, None),
             Answer::Reject(reject) => {
                 self.refuse(
@@ -384,12 +408,14 @@ impl PickFilter {
     /// Envoy or another filter answers instead of a server; or it is about to cut a response that has
     /// begun, and this is the last that its client hears.
     pub fn local_reply<S: Stream>(&self, stream: &S, details: &str) {
+        self.relay_cut(stream);
         let broken = {
             let mut picked = self.picked.borrow_mut();
             let picked = picked.as_mut().filter(|picked| picked.phase != Phase::Over);
             picked.and_then(|picked| picked.watch.local_reply(details, picked.holding))
         };
         if let Some(broken) = broken {
+            self.set_told();
             stream.count(Counter::BrokenStreams, 1);
             stream.send_response_data(&reply::broken_stream(broken));
         }
@@ -462,6 +488,7 @@ impl PickFilter {
 
     /// The stream is over. `details` gives Envoy's reason, when it is still known.
     pub fn over<W: Wake>(&self, shared: &PickShared<W>, details: impl FnOnce() -> Option<String>) {
+        self.relay_over(shared);
         self.watch(shared, |watch| {
             watch.cut(details().as_deref(), monotonic_ns())
         });

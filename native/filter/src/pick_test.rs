@@ -59,6 +59,7 @@ impl Bench {
             response_headers: self.tells,
             include_usage: true,
             session_cookie: Some("s".to_owned()),
+            relay: true,
         };
         let status = self
             .filter

@@ -74,6 +74,32 @@ impl Problem<'_> {
         out
     }
 
+    /// As an event of the stream's own API.
+    fn event(&self, api: Kind, between_events: bool) -> Vec<u8> {
+        let mut event = Vec::with_capacity(256);
+        if !between_events {
+            event.extend_from_slice(b"\n\n");
+        }
+        match api {
+            Kind::Messages => event.extend_from_slice(b"event: error\ndata: "),
+            // What this API's own event says, and the object by which its SDK knows an error.
+            Kind::Responses => {
+                event.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"code\":");
+                put_json_or_null(&mut event, self.code);
+                event.extend_from_slice(b",\"message\":");
+                put_json(&mut event, self.message);
+                event.extend_from_slice(b",\"param\":null,\"sequence_number\":0,");
+                event.extend_from_slice(&self.body(api)[1..]);
+                event.extend_from_slice(b"\n\n");
+                return event;
+            }
+            _ => event.extend_from_slice(b"data: "),
+        }
+        event.extend_from_slice(&self.body(api));
+        event.extend_from_slice(b"\n\n");
+        event
+    }
+
     fn reply(&self, api: Kind, details: &'static str) -> LocalReply {
         LocalReply {
             status: self.status,
@@ -209,28 +235,36 @@ pub fn broken_stream(broken: Broken) -> Vec<u8> {
         param: None,
         code: Some(code),
     };
-    let mut event = Vec::with_capacity(256);
-    if !broken.between_events {
-        event.extend_from_slice(b"\n\n");
-    }
-    match broken.kind {
-        Kind::Messages => event.extend_from_slice(b"event: error\ndata: "),
-        // What this API's own event says, and the object by which its SDK knows an error.
-        Kind::Responses => {
-            event.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"code\":");
-            put_json(&mut event, code);
-            event.extend_from_slice(b",\"message\":");
-            put_json(&mut event, message);
-            event.extend_from_slice(b",\"param\":null,\"sequence_number\":0,");
-            event.extend_from_slice(&problem.body(broken.kind)[1..]);
-            event.extend_from_slice(b"\n\n");
-            return event;
-        }
-        _ => event.extend_from_slice(b"data: "),
-    }
-    event.extend_from_slice(&problem.body(broken.kind));
-    event.extend_from_slice(b"\n\n");
-    event
+    problem.event(broken.kind, broken.between_events)
+}
+
+/// What ends the event stream of a client that takes its bytes too slowly.
+pub fn slow_client(api: Kind) -> Vec<u8> {
+    let problem = Problem {
+        status: 500,
+        kind: "server_error",
+        message: "The stream was ended because the client read it too slowly.",
+        param: None,
+        code: Some("client_too_slow"),
+    };
+    problem.event(api, false)
+}
+
+/// An answer that is no event stream, for a client that has read the beginning of one. Its error object
+/// is kept as far as it is one.
+pub fn refused_stream(api: Kind, status: u16, body: &[u8]) -> Vec<u8> {
+    let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = json.get("error").unwrap_or(&json);
+    let text = |name: &str| error.get(name).and_then(serde_json::Value::as_str);
+    let unknown = format!("The model server answered {status} instead of a stream.");
+    let problem = Problem {
+        status: if status < 400 { 502 } else { status },
+        kind: text("type").unwrap_or("server_error"),
+        message: text("message").unwrap_or(&unknown),
+        param: text("param"),
+        code: text("code").or((status < 400).then_some("not_a_stream")),
+    };
+    problem.event(api, true)
 }
 
 /// A rejection by the picker. A status that is not an error status is taken as 503.

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use inferway_wire::protocol::{Done, Endpoints, Fault, First, Open, Pick, Reject};
+use inferway_wire::protocol::{Done, Endpoints, Fault, First, Open, Pick, Queued, Reject};
 
 use crate::envoy::Wake;
 use crate::facts::Placement;
@@ -26,6 +26,10 @@ pub enum Answer {
         placement: Placement,
     },
     Reject(Reject),
+    /// No answer yet: it waits in the picker's queue, and its client should hear so at this pace.
+    Queued {
+        keepalive_ms: u32,
+    },
     /// Nobody decides: go on without a destination.
     FailOpen,
     /// Nobody decides: refuse.
@@ -72,6 +76,8 @@ struct Entry<W> {
     /// The connection that has seen PICK or OPEN; 0: none.
     announced: u64,
     answer: Option<(Answer, W)>,
+    /// The pace of news that was not taken yet; 0: none.
+    keepalive_ms: u32,
     /// When it asked to be woken; 0: it did not.
     alarm_ns: u64,
 }
@@ -185,6 +191,7 @@ impl<W: Wake> Streams<W> {
                 state,
                 announced,
                 answer: None,
+                keepalive_ms: 0,
                 alarm_ns: 0,
             },
         );
@@ -247,6 +254,35 @@ impl<W: Wake> Streams<W> {
         true
     }
 
+    /// The request waits in the picker's queue. False: nobody waits for it any more.
+    pub fn queued(&mut self, frame: Queued) -> bool {
+        let Some(entry) = self.waiting(frame.stream) else {
+            return false;
+        };
+        if let (State::Waiting(waiting), true) = (&entry.state, frame.keepalive_ms > 0) {
+            entry.keepalive_ms = frame.keepalive_ms;
+            waiting.wake.wake();
+        }
+        true
+    }
+
+    /// From now on the answer wakes another stream, at once when it is there. The waker that is not
+    /// used (any more) is given back.
+    pub fn adopt(&mut self, stream: u64, wake: W) -> Option<W> {
+        let Some(entry) = self.entries.get_mut(&stream) else {
+            return Some(wake);
+        };
+        let place = match (&mut entry.state, &mut entry.answer) {
+            (State::Waiting(waiting), _) => &mut waiting.wake,
+            (_, Some((_, place))) => {
+                wake.wake();
+                place
+            }
+            _ => return Some(wake),
+        };
+        Some(std::mem::replace(place, wake))
+    }
+
     fn waiting(&mut self, stream: u64) -> Option<&mut Entry<W>> {
         let connection = self.connection;
         self.entries.get_mut(&stream).filter(|entry| {
@@ -254,9 +290,14 @@ impl<W: Wake> Streams<W> {
         })
     }
 
-    /// The answer for a stream that was woken, and its waker to be dropped.
-    pub fn take(&mut self, stream: u64) -> Option<(Answer, W)> {
-        self.entries.get_mut(&stream)?.answer.take()
+    /// The answer (or news) for a stream that was woken, and its waker to be dropped.
+    pub fn take(&mut self, stream: u64) -> Option<(Answer, Option<W>)> {
+        let entry = self.entries.get_mut(&stream)?;
+        if let Some((answer, wake)) = entry.answer.take() {
+            return Some((answer, Some(wake)));
+        }
+        let keepalive_ms = std::mem::take(&mut entry.keepalive_ms);
+        (keepalive_ms > 0).then_some((Answer::Queued { keepalive_ms }, None))
     }
 
     /// The first byte of the response of a placed stream, and who serves it.
@@ -280,13 +321,16 @@ impl<W: Wake> Streams<W> {
         }
     }
 
-    /// A placed stream wants to be woken at an instant. A waker that is not used is given back.
+    /// A stream wants to be woken at an instant, and no more at an earlier wish. A waker that is not
+    /// used (any more) is given back.
     pub fn set_alarm(&mut self, stream: u64, at_ns: u64, wake: W) -> Option<W> {
         let Some(entry) = self.entries.get_mut(&stream) else {
             return Some(wake);
         };
+        let before = self.alarms.remove(&(entry.alarm_ns, stream));
         entry.alarm_ns = at_ns;
-        self.alarms.insert((at_ns, stream), wake)
+        self.alarms.insert((at_ns, stream), wake);
+        before
     }
 
     pub fn next_alarm_ns(&self) -> u64 {

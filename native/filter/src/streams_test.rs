@@ -334,3 +334,68 @@ fn an_answer_to_an_earlier_connection_counts_for_nothing() {
     table.streams.revived(&mut table.out);
     assert!(table.streams.endpoints(endpoints(1)));
 }
+
+#[test]
+fn news_of_a_queue_wake_and_are_taken_once() {
+    let mut table = Table::up();
+    table.begin(1, false, 0);
+    let queued = |stream, keepalive_ms| Queued {
+        stream,
+        keepalive_ms,
+    };
+    assert!(!table.streams.queued(queued(2, 5)));
+    assert!(table.streams.queued(queued(1, 0)));
+    assert!(table.streams.take(1).is_none());
+    assert!(table.streams.queued(queued(1, 5)));
+    assert_eq!(table.counts.read(), (1, 1));
+    let (answer, wake) = table.streams.take(1).expect("news");
+    assert_eq!(answer, Answer::Queued { keepalive_ms: 5 });
+    assert!(wake.is_none() && table.streams.take(1).is_none());
+}
+
+#[test]
+fn an_answer_wakes_who_adopted_the_stream() {
+    for answered_first in [false, true] {
+        let mut table = Table::up();
+        table.begin(1, false, 0);
+        let other = Counts::default();
+        if answered_first {
+            assert!(table.streams.endpoints(Endpoints {
+                stream: 1,
+                ..Endpoints::default()
+            }));
+        }
+        assert!(table.streams.adopt(1, other.waker()).is_some());
+        if !answered_first {
+            assert_eq!(other.read(), (0, 1));
+            assert!(table.streams.endpoints(Endpoints {
+                stream: 1,
+                ..Endpoints::default()
+            }));
+        }
+        assert_eq!(other.read(), (1, 1));
+        assert_eq!(table.counts.read(), (usize::from(answered_first), 0));
+        assert!(table.streams.take(1).is_some());
+        // Over, or never there: the waker is given back.
+        assert!(table.streams.adopt(1, other.waker()).is_some());
+        assert!(table.streams.adopt(2, other.waker()).is_some());
+        assert_eq!(other.read(), (1, 0));
+    }
+}
+
+#[test]
+fn a_new_alarm_replaces_the_one_before() {
+    let mut table = Table::up();
+    table.begin(1, false, 0);
+    assert!(table
+        .streams
+        .set_alarm(1, 10, table.counts.waker())
+        .is_none());
+    assert!(table
+        .streams
+        .set_alarm(1, 20, table.counts.waker())
+        .is_some());
+    assert_eq!(table.streams.next_alarm_ns(), 20);
+    assert!(table.streams.ring(19).is_empty());
+    assert_eq!(table.streams.ring(20).len(), 1);
+}

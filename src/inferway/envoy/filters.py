@@ -35,12 +35,16 @@ _FILTER = f"{_PACKAGE}.DynamicModuleFilter"
 
 
 def http_filters(
-    settings: EnvoySettings, pick_socket: Path, between: Sequence[Json] = ()
+    settings: EnvoySettings,
+    pick_socket: Path,
+    between: Sequence[Json] = (),
+    relay: str | None = None,
 ) -> list[Json]:
     """The filters of a listener in order, without the router. Those `between` ours see the final
-    route, and answer without a pick if they answer.
+    route, and answer without a pick if they answer. `relay`: the cluster that takes streams which
+    wait for long.
     """
-    pick: Json = {"socket": str(pick_socket), "hold_ms": settings.hold_ms}
+    more: Json = {"relay": relay} if relay else {}
     discovery: Json = {
         "config_source": {"ads": {}, "resource_api_version": "V3"},
         "type_urls": [f"type.googleapis.com/{_FILTER}"],
@@ -48,8 +52,18 @@ def http_filters(
     return [
         {"name": ROUTE_FILTER, "config_discovery": discovery},
         *between,
-        {"name": PICK_FILTER, "typed_config": _filter("pick", pick)},
+        _pick_filter(settings, pick_socket, more),
     ]
+
+
+def relayed_filters(settings: EnvoySettings, pick_socket: Path) -> list[Json]:
+    """The filters of a listener where only requests come in that `pick` sends through a relay."""
+    return [_pick_filter(settings, pick_socket, {"relayed": True})]
+
+
+def _pick_filter(settings: EnvoySettings, pick_socket: Path, more: Json) -> Json:
+    pick: Json = {"socket": str(pick_socket), "hold_ms": settings.hold_ms, **more}
+    return {"name": PICK_FILTER, "typed_config": _filter("pick", pick)}
 
 
 def filter_configurations(
@@ -68,8 +82,10 @@ def filter_configurations(
     return (resource(ResourceType.EXTENSION, content),)
 
 
-def pick_settings(pool: Pool) -> Json:
-    """`typed_per_filter_config` of a route (or weighted entry) that leads to the pool."""
+def pick_settings(pool: Pool, *, relay: bool) -> Json:
+    """`typed_per_filter_config` of a route (or weighted entry) that leads to the pool. `relay`: a
+    request that matches it once does so again.
+    """
     return {
         PICK_FILTER: typed(
             f"{_PACKAGE}.DynamicModuleFilterPerRoute",
@@ -83,6 +99,7 @@ def pick_settings(pool: Pool) -> Json:
                     **_fallback(pool),
                     **_headers(pool),
                     **_conduct(pool),
+                    **({"relay": True} if relay else {}),
                 }
             ),
         )

@@ -83,6 +83,11 @@ def _filter_chain(listener: Listener, settings: EnvoySettings, pick_socket: Path
     return chain if listener.tls is None else {**chain, **tls_chain(listener.name, listener.tls)}
 
 
+def relay_name(listener: str) -> str:
+    """Name of the cluster, and of the listener behind it, for streams that wait for long."""
+    return f"relay/{listener}"
+
+
 def connection_manager(**fields: JsonValue) -> Json:
     """The network filter that speaks HTTP, with these fields."""
     return {
@@ -99,7 +104,12 @@ def _connection_manager(listener: Listener, settings: EnvoySettings, pick_socket
             "config_source": {"ads": {}, "resource_api_version": "V3"},
         },
         http_filters=[
-            *http_filters(settings, pick_socket, [cors_filter(), session_filter()]),
+            *http_filters(
+                settings,
+                pick_socket,
+                [cors_filter(), session_filter()],
+                relay=relay_name(listener.name),
+            ),
             router_filter(attempts_log(pick_socket)),
         ],
         early_header_mutation_extensions=[remove_trust_headers()],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from inferway.envoy.attempts import attempts_log
 from inferway.envoy.filters import http_filters
-from inferway.envoy.inside import listener_inside
+from inferway.envoy.inside import listener_inside, one_host
 from inferway.envoy.listeners import remove_trust_headers
 from inferway.envoy.mirrors import mirror_name, mirrored
 from inferway.envoy.route_actions import Forwarding, forward
@@ -37,12 +37,15 @@ def mirror_listeners(
         listener_inside(
             mirror_name(kind, name),
             stat_prefix=_STAT_PREFIX,
-            host={
-                "name": "mirror",
-                "domains": ["*"],
-                "routes": [_route(Target(kind, name, 1), model, settings)],
-                "request_body_buffer_limit": settings.body_bytes_max,
-            },
+            routes=one_host(
+                mirror_name(kind, name),
+                {
+                    "name": "mirror",
+                    "domains": ["*"],
+                    "routes": [_route(Target(kind, name, 1), model, settings)],
+                    "request_body_buffer_limit": settings.body_bytes_max,
+                },
+            ),
             filters=http_filters(settings, pick_socket),
             settings=settings,
             upstream_logs=[attempts_log(pick_socket)],

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferway.envoy.clusters import picker_cluster
-from inferway.envoy.inside import listener_inside
+from inferway.envoy.inside import listener_inside, one_host
 from inferway.envoy.messages import Json, Resource, seconds, typed
 from inferway.envoy.picker_clusters import (
     ATTEMPT_HEADER,
@@ -59,7 +59,7 @@ def _listener(pool: Pool, picker: ForeignPicker, settings: EnvoySettings, action
     return listener_inside(
         name,
         stat_prefix="picked",
-        host=host,
+        routes=one_host(name, host),
         filters=[_processor(pool), _served_to_metadata()],
         settings=settings,
         options={

@@ -58,7 +58,9 @@ def forward(route: Route, targets: Sequence[Target], to: Forwarding) -> Json:
     common = own[0] if alike else NO_FILTERS
     if len(targets) == 1:
         destination: Json = {"cluster": _cluster(targets[0], to.model)}
-        settings = _pick(targets[0], to.model)
+        # Which of several targets gets a request is drawn for each stream anew.
+        alone = sum(target.weight > 0 for target in route.targets) == 1
+        settings = _pick(targets[0], to.model, relay=alone)
     else:
         entries = [
             _entry(target, NO_FILTERS if alike else one, to)
@@ -103,7 +105,7 @@ def _entry(target: Target, filters: Filters, to: Forwarding) -> Json:
         "name": _cluster(target, to.model),
         **host_fields(filters),
         **header_fields(filters),
-        **per_filter({**_pick(target, to.model), **cors_settings(filters.cors)}),
+        **per_filter({**_pick(target, to.model, relay=False), **cors_settings(filters.cors)}),
     }
 
 
@@ -141,10 +143,10 @@ def _cluster(target: Target, model: RoutingModel) -> str:
     return servers_cluster(target.name)
 
 
-def _pick(target: Target, model: RoutingModel) -> Json:
+def _pick(target: Target, model: RoutingModel, *, relay: bool) -> Json:
     if target.kind is not TargetKind.POOL or is_foreign(target, model):
         return {}
-    return pick_settings(model.pools[target.name])
+    return pick_settings(model.pools[target.name], relay=relay)
 
 
 def _times(route: Route, settings: EnvoySettings) -> Json:

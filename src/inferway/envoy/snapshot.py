@@ -20,6 +20,7 @@ from inferway.envoy.mirror_listeners import mirror_listeners
 from inferway.envoy.mirrors import mirror_clusters
 from inferway.envoy.picked import picked_listeners
 from inferway.envoy.picker_clusters import picked_clusters
+from inferway.envoy.relays import relay_clusters, relay_listeners
 from inferway.envoy.route_actions import Forwarding, pool_action
 from inferway.envoy.routes import Models, route_configurations
 from inferway.envoy.tls import secrets
@@ -105,6 +106,7 @@ def build_snapshot(
                 *clusters(model, settings),
                 *mirror_clusters(model, settings),
                 *picked_clusters(model, settings),
+                *relay_clusters(model, settings),
             )
         ),
         endpoints=ResourceSet.of(load_assignments(model, resolved)),
@@ -113,6 +115,7 @@ def build_snapshot(
                 *listeners(model, settings, pick_socket),
                 *mirror_listeners(model, settings, pick_socket),
                 *picked_listeners(model, settings, lambda pool: pool_action(pool, to)),
+                *relay_listeners(model, settings, pick_socket),
             )
         ),
         routes=ResourceSet.of(route_configurations(model, models, settings)),

@@ -101,6 +101,7 @@ async def world(module_world: World) -> AsyncIterator[World]:
         server.streaming.clear()
         server.slow = False
         server.bodies.clear()
+        server.headers.clear()
     if not world.picker.is_serving:
         await world.restart_picker()
     await world.until_up()

@@ -78,6 +78,10 @@ class Pick:
     def repeated(self) -> bool:
         return bool(self.flags & 2)
 
+    @property
+    def keeps_alive(self) -> bool:
+        return bool(self.flags & 16)
+
 
 @dataclass(frozen=True, slots=True)
 class First:
@@ -180,6 +184,10 @@ def reject(
     numbers = struct.pack("<QHI", stream, status, retry_after_ms)
     texts = b"".join(map(_text, (kind, code, message, reason)))
     return _frame(0x83, numbers + texts + bytes([retry]))
+
+
+def queued(stream: int, keepalive_ms: int) -> bytes:
+    return _frame(0x85, struct.pack("<QI", stream, keepalive_ms))
 
 
 Script = Callable[[Pick], bytes | None]

@@ -137,6 +137,27 @@ def _routes() -> Json:
             ),
         },
         {
+            # Streams that wait are kept alive.
+            "match": _by_model("patient"),
+            "route": {
+                "cluster": "pool",
+                "retry_policy": {"retry_on": "connect-failure"},
+                **timeout,
+            },
+            "typed_per_filter_config": pool_config(
+                OPEN_POOL,
+                fail_open=True,
+                relay=True,
+                include_usage=True,
+                session_cookie="inferway-session",
+            ),
+        },
+        {
+            "match": _by_model("shut-patient"),
+            "route": {"cluster": "pool", **timeout},
+            "typed_per_filter_config": pool_config(CLOSED_POOL, fail_open=False, relay=True),
+        },
+        {
             "match": _by_model("brief"),
             "route": {"cluster": "pool", "idle_timeout": "0.3s", **timeout},
             "typed_per_filter_config": pool_config(OPEN_POOL, fail_open=True),
@@ -173,7 +194,7 @@ def _routes() -> Json:
     ]
 
 
-def _listener(name: str, address: Json, routes: Json, filters: list[Json]) -> Json:
+def _listener(name: str, address: Json, routes: Json, filters: list[Json]) -> dict[str, Json]:
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router"},
@@ -194,7 +215,7 @@ def _listener(name: str, address: Json, routes: Json, filters: list[Json]) -> Js
     }
     return {
         "name": name,
-        "address": address,
+        **({"address": address} if address else {}),
         "filter_chains": [{"filters": [network_filter]}],
     }
 
@@ -229,18 +250,18 @@ def bootstrap(
     """Listener 0 is the gateway; listener 1 sends everything to the same filters over HTTP/2."""
     any_port = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
     inner = {"pipe": {"path": str(directory / "inner.sock")}}
+    inside: Json = {"envoy_internal_address": {"server_listener_name": "relay"}}
+    pick: dict[str, Json] = {
+        "socket": str(directory / "pick.sock"),
+        "hold_ms": HOLD_MS,
+        "alive_ms_min": alive_ms_min,
+    }
     filters = [
         _filter("route", {"body_bytes_max": BODY_BYTES_MAX}),
         _subset_filter(),
-        _filter(
-            "pick",
-            {
-                "socket": str(directory / "pick.sock"),
-                "hold_ms": HOLD_MS,
-                "alive_ms_min": alive_ms_min,
-            },
-        ),
+        _filter("pick", {**pick, "relay": "relay"}),
     ]
+    relayed = _listener("relay", {}, _routes(), [_filter("pick", {**pick, "relayed": True})])
     to_inner = [{"match": {"prefix": "/"}, "route": {"cluster": "inner", "timeout": "0s"}}]
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     http2 = {
@@ -251,16 +272,27 @@ def bootstrap(
     }
     return {
         "admin": {"address": any_port},
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {
+                    "@type": _TYPE
+                    + "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+                },
+            }
+        ],
         "static_resources": {
             "listeners": [
                 _listener("gateway", any_port, _routes(), filters),
                 _listener("to_http2", any_port, to_inner, []),
                 _listener("inner", inner, _routes(), filters),
+                {**relayed, "internal_listener": {}},
             ],
             "clusters": [
                 _cluster("plain", [_tcp(ports[0])], by_pick=False),
                 _cluster("pool", [_tcp(port) for port in ports], by_pick=True),
                 _cluster("refusing", [_tcp(refusing_port)], by_pick=True),
+                _cluster("relay", [inside], by_pick=False),
                 _cluster("inner", [inner], by_pick=False)
                 | {"typed_extension_protocol_options": http2},
             ],
@@ -311,7 +343,7 @@ async def _addresses(admin_file: Path) -> tuple[dict[str, str], str]:
                     found[listener["name"]] = (
                         f"{address.get('address')}:{address.get('port_value')}"
                     )
-                if len(found) == 3:
+                if len(found) == 4:
                     return found, admin
             await asyncio.sleep(0.02)
 

@@ -264,8 +264,14 @@ async def test_configurations_are_validated_without_a_link(
     (tmp_path / "libinferway_filter.so").symlink_to(library.resolve())
     text = json.dumps(bootstrap(world.picker.path.parent, [1, 2], 3))
     pick = json.dumps(
-        {"socket": str(world.picker.path), "hold_ms": HOLD_MS, "alive_ms_min": ALIVE_MS_MIN}
+        {
+            "socket": str(world.picker.path),
+            "hold_ms": HOLD_MS,
+            "alive_ms_min": ALIVE_MS_MIN,
+            "relay": "relay",
+        }
     )
+    assert json.dumps(pick) in text
     changed = json.dumps(json.loads(pick) | change)
     text = text.replace(json.dumps(pick), json.dumps(changed))
     (tmp_path / "envoy.json").write_text(text)

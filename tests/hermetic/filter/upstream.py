@@ -26,6 +26,7 @@ class Upstream:
         self.release = asyncio.Event()
         self.slow = False  # streams wait after their headers until they are released
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.streaming = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -51,6 +52,7 @@ class Upstream:
         body = await request.read()
         self.requests[request.path] += 1
         self.bodies.append(body)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         match request.headers.get("x-behave", "echo"):
             case "stream" | "cut" | "truncate" as behaviour:
                 return await self._stream(request, behaviour)
@@ -58,6 +60,11 @@ class Upstream:
                 return await self._chat(request, json.loads(body))
             case "half":
                 return await self._half(request)
+            case "flood":
+                return await self._flood(request)
+            case "drop":
+                assert request.transport is not None
+                request.transport.abort()
             case "empty":
                 return web.Response(status=204)
             case "busy":
@@ -98,6 +105,16 @@ class Upstream:
         for piece in pieces:
             await response.write(piece if isinstance(piece, bytes) else piece.encode())
             await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+    async def _flood(self, request: web.Request) -> web.StreamResponse:
+        """More events than anybody should keep for a client that does not read."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        event = b'data: {"choices": [], "x": "' + b"x" * (1 << 20) + b'"}\n\n'
+        for _ in range(64):
+            await response.write(event)
         await response.write_eof()
         return response
 

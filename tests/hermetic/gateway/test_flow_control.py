@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from .running import pool_manifest, running_gateway, server_manifest, servers
@@ -26,6 +27,7 @@ plugins:
 - {name: one, type: concurrency-detector, parameters: {maxConcurrency: 1}}
 flowControl:
   noEndpointRequestTTL: 60s
+  keepAlive: 1s
   maxSheddableWait: 0s
   saturationDetector: {pluginRef: one}
 ---
@@ -84,9 +86,29 @@ async def test_a_full_pool_and_an_empty_one(tmp_path: Path) -> None:
                 lambda items: all(one["kind"] != "ModelServer" for one in items)
             )
             late = asyncio.get_running_loop().create_task(chat(gateway, "", 2))
-            await waiting(gateway, 1)
+            kept = asyncio.get_running_loop().create_task(streamed(gateway))
+            await waiting(gateway, 2)
+            await asyncio.sleep(2.5)  # the shortest pace is a second
             (folder / "server.yaml").write_text(server_manifest(server, "narrow"))
             assert (await late)[0] == 200
+            content = await kept
+            assert content.count(b": ping\n\n") >= 2
+            assert content.startswith(b": ping\n\n")
+            assert content.endswith(b"data: [DONE]\n\n")
+
+
+async def streamed(gateway: RunningGateway) -> bytes:
+    """All that the client of a stream reads."""
+    body = {
+        "model": "llama",
+        "stream": True,
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 3,
+    }
+    url = f"{gateway.url}/v1/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+        assert (response.status, response.content_type) == (200, "text/event-stream")
+        return await response.read()
 
 
 async def in_flight(gateway: RunningGateway, requests: int) -> None:

@@ -15,7 +15,7 @@ from inferway.routing.model import Pool
 def told(conduct: Conduct | None) -> dict[str, object]:
     config = EndpointPickerConfig.model_validate({"metadata": {"name": "c"}, "conduct": conduct})
     pool = Pool("d/p", (), False, True, "random", (), picker_config=config)
-    settings = pick_settings(pool)[PICK_FILTER]
+    settings = pick_settings(pool, relay=False)[PICK_FILTER]
     assert isinstance(settings, dict)
     text = settings["filter_config"]
     assert isinstance(text, dict)
