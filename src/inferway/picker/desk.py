@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from inferway.picker.scheduling.contracts import Random
     from inferway.picker.scheduling.sources import PluginSource
 
-STREAMS_MAX: Final = 1_000_000  # open at once, over all filters; about 500 bytes each
+STREAMS_MAX: Final = 1_000_000  # open at once, over all filters; about 700 bytes each
 
 
 class PickDesk:
